@@ -1,0 +1,82 @@
+"""What an engine must offer to be measured: the `Worker` protocol, and the seat it is given.
+
+An engine is a module with a function `make_worker() -> Worker`. The harness imports it by name inside a
+process of its own, one per peer, so an engine may start whatever threads and child processes it likes: all of
+them are counted, and all of them die with the bench. No measuring here; that is `harness.py`.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+_POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Rendezvous:
+    """An empty folder that the workers of one bench share, to tell each other where they listen."""
+
+    folder: Path
+
+    def publish(self, name: str, text: str) -> None:
+        """Makes `text` readable to the others under `name`, all of it or nothing."""
+        draft = self.folder / f".{name}"
+        draft.write_text(text)
+        draft.rename(self.folder / name)
+
+    async def read(self, name: str) -> str:
+        """Waits until somebody has published `name`; the harness bounds the wait."""
+        while not (self.folder / name).exists():  # noqa: ASYNC110 (another process publishes)
+            await asyncio.sleep(_POLL_S)
+        return (self.folder / name).read_text()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seat:
+    """One peer's place in a bench."""
+
+    rank: int
+    world: int
+    rendezvous: Rendezvous
+    codec: str
+    """`int8` or `float32`; an engine that has no such codec raises ValueError in `prepare`."""
+    vector: torch.Tensor
+    """Float32 input, shape (N,), filled anew before each round; an engine may move it to shared memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundFigures:
+    """What only the engine can know about its round; the harness measures the rest from outside."""
+
+    form_s: float
+    """From the call until this peer knew its group."""
+    data_s: float
+    """From then until this peer held the average."""
+    group_size: int
+    """Peers in the group, this one included; fewer than `world` makes the round incomplete."""
+
+    def __post_init__(self) -> None:
+        assert self.form_s >= 0 and self.data_s > 0, (self.form_s, self.data_s)
+
+
+class Worker(Protocol):
+    """One peer of the engine under test. Called strictly in the order prepare, round, round, ..., close."""
+
+    async def prepare(self, seat: Seat) -> None:
+        """Connects to the others. Everything that is paid once per run and not per round belongs here."""
+        ...
+
+    async def round(self) -> RoundFigures:
+        """Averages `seat.vector` over all peers with equal weights, in place.
+
+        An engine whose result lies elsewhere takes `data_s` first and then copies; the copy's CPU time is
+        counted.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Leaves politely; what is still running a little later is killed."""
+        ...

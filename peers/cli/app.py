@@ -1,0 +1,29 @@
+"""Every command of `tapestry`, one line each.
+
+Command modules import torch, transformers, hivemind and whatever else is slow inside their functions, so that
+`--help` and the document commands answer at once; a test holds them to it.
+"""
+
+import typer
+
+from peers.cli import charter, keys, passport
+from peers.cli.output import TapestryGroup
+
+app = typer.Typer(
+    name="tapestry",
+    cls=TapestryGroup,
+    help="Train one shared model together with others, and keep your data at home.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _root() -> None:  # pyright: ignore[reportUnusedFunction]
+    """Train one shared model together with others, and keep your data at home."""
+
+
+app.add_typer(keys.app, name="keys")
+app.add_typer(charter.app, name="charter")
+app.add_typer(passport.app, name="passport")

@@ -1,0 +1,79 @@
+"""Turns what a person typed into typed values; a wrong one is a UsageError that quotes it."""
+
+from pathlib import Path
+
+import msgspec
+
+from swarm.charter.rules import MAX_CONFIG_BYTES
+from swarm.errors import ModelError, UsageError
+from swarm.identity.peer_id import PeerId, parse_peer_id
+
+DAY_S = 86_400
+
+
+def peer_id(text: str, option: str) -> PeerId:
+    """A peer id.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        return parse_peer_id(text)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from None
+
+
+def named(text: str, option: str) -> tuple[str, str]:
+    """`NAME=VALUE` as its two halves.
+
+    Raises:
+        UsageError: no `=`, or an empty half.
+    """
+    name, _, value = text.partition("=")
+    if not name.strip() or not value.strip():
+        raise UsageError(f"{option}: {text!r} is not of the form NAME=VALUE")
+    return name.strip(), value.strip()
+
+
+def new_file(path: Path) -> Path:
+    """A path where nothing lies yet, in a folder that exists.
+
+    Raises:
+        UsageError: the folder is missing, or the file is there already (it is never overwritten).
+    """
+    if not path.parent.is_dir():
+        raise UsageError(f"folder {path.parent} does not exist")
+    if path.exists():
+        raise UsageError(f"{path} exists already and is not overwritten")
+    return path
+
+
+def existing_file(path: Path, option: str) -> Path:
+    """A path where something lies.
+
+    Raises:
+        UsageError: nothing does.
+    """
+    if not path.exists():
+        raise UsageError(f"{option}: {path} does not exist")
+    return path
+
+
+def compact_json(path: Path, option: str) -> str:
+    """The JSON in a file without its white space.
+
+    Raises:
+        UsageError: nothing lies at `path`.
+        ModelError: it cannot be read, is too long, or is not JSON.
+    """
+    existing_file(path, option)
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_CONFIG_BYTES + 1)
+        if len(data) > MAX_CONFIG_BYTES:
+            raise ModelError(f"{path} is longer than {MAX_CONFIG_BYTES} bytes")
+        return msgspec.json.format(data, indent=-1).decode()
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ModelError(f"{path} is not JSON: {error}") from None

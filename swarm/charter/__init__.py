@@ -1,0 +1,1 @@
+"""The signed rules of a run: charter, signatures, passports, admission. Opens no connection."""

@@ -1,0 +1,163 @@
+"""The charter's payload: everything that changes the maths or the rules of a run, and nothing else.
+
+Pure data; the limits and the consistency rules are in `rules.py`, signing in `signing.py`, files in
+`files.py`. Every peer of a run holds the same charter; what differs between machines is the peer's own
+configuration and never enters here.
+"""
+
+from fractions import Fraction
+from typing import Literal
+
+import msgspec
+
+from swarm.identity.peer_id import PeerId
+
+
+# frozen and kw_only are inherited; they are repeated below because type checkers do not see that.
+class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the charter: unknown keys are refused, so that a typo never weakens a rule."""
+
+
+class Run(_Part, frozen=True, kw_only=True):
+    name: str
+    created: int
+    """Unix seconds; makes two charters with the same text two different runs."""
+    expires: int
+    """Unix seconds; from then on the charter is refused."""
+
+
+class Model(_Part, frozen=True, kw_only=True):
+    config_json: str = ""
+    """A `transformers` causal LM config as JSON; empty when members bring the model themselves (library use).
+    """
+    parameters: int
+    """Elements of the flat float32 vector."""
+    schema_digest: str
+    """Hex SHA-256 over the sorted (name, shape) pairs of the parameters."""
+    state_digest: str
+    """Hex digest of state 0: the untrained base and the zeroed outer-optimiser state."""
+
+
+class Training(_Part, frozen=True, kw_only=True):
+    mode: Literal["diloco", "gradient"] = "diloco"
+    """`diloco`: inner steps, then the pseudo-gradient; `gradient`: accumulated gradients (open data only)."""
+    inner_steps: int = 10
+    """Inner steps (or, in `gradient` mode, micro-batches) between two rounds."""
+    batch_size: int = 4
+    """Sequences per inner step of the built-in trainer."""
+    sequence_length: int = 256
+    """Bytes per sequence of the built-in trainer."""
+    inner_lr: float = 2e-3
+    """AdamW learning rate of the built-in trainer."""
+    inner_weight_decay: float = 0.1
+
+
+class Nesterov(_Part, frozen=True, kw_only=True, tag="nesterov", tag_field="kind"):
+    """Outer SGD with Nesterov momentum (DiLoCo, arXiv 2311.08105)."""
+
+    lr: float = 0.7
+    momentum: float = 0.9
+
+
+class AdamW(_Part, frozen=True, kw_only=True, tag="adamw", tag_field="kind"):
+    """Outer AdamW (arXiv 1711.05101); the usual choice in `gradient` mode."""
+
+    lr: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.95
+    eps: float = 1e-8
+    weight_decay: float = 0.1
+
+
+Outer = Nesterov | AdamW
+
+
+class Reduce(_Part, frozen=True, kw_only=True):
+    codec: Literal["int8", "float32"] = "int8"
+    block_elements: int = 256
+    """Elements that share one scale."""
+    chunk_elements: int = 262_144
+    """Elements that one owner reduces at a time."""
+    min_contributors: int = 3
+    """Members an aggregate must hold to cross a border; 1 lets single updates cross, and every screen says
+    so."""
+
+
+class Weights(_Part, frozen=True, kw_only=True):
+    policy: Literal["uniform", "tokens"] = "uniform"
+    cap_percent: int = 100
+    """Largest share of a round, in per cent, that one member may have; never undone by renormalising."""
+
+    @property
+    def cap(self) -> Fraction:
+        return Fraction(self.cap_percent, 100)
+
+
+class Deadlines(_Part, frozen=True, kw_only=True):
+    """A deadline is median + mad_factor x MAD of what was observed, between floor and ceiling."""
+
+    floor_s: float = 2.0
+    ceiling_s: float = 60.0
+    mad_factor: float = 6.0
+
+
+class Quorum(_Part, frozen=True, kw_only=True):
+    kind: Literal["majority"] = "majority"
+    """`majority`: more than half of the electorate commits; a minority pauses."""
+
+
+class Admission(_Part, frozen=True, kw_only=True):
+    kind: Literal["member", "open"] = "member"
+    """`member`: a passport signed by a member is needed. `open`: volunteers sign their own, as member "open".
+    """
+
+
+class Region(_Part, frozen=True, kw_only=True):
+    name: str
+    jurisdictions: tuple[str, ...]
+    """ISO 3166 alpha-2 codes."""
+
+
+class Member(_Part, frozen=True, kw_only=True):
+    name: str
+    key: PeerId
+    """The member's root key, written as a peer id; it signs passports and never runs a peer."""
+
+
+class Founders(_Part, frozen=True, kw_only=True):
+    keys: tuple[PeerId, ...]
+    threshold: int
+    """Signatures needed before the charter is valid."""
+
+
+class Genesis(_Part, frozen=True, kw_only=True):
+    peers: tuple[PeerId, ...]
+    """The electorate of round 1."""
+    witnesses: tuple[PeerId, ...] = ()
+    """Peers that vote and never reduce."""
+
+
+class Charter(_Part, frozen=True, kw_only=True):
+    """The payload that founders sign; `swarm.charter.signing.run_id` hashes it."""
+
+    version: Literal[1] = 1
+    run: Run
+    model: Model
+    training: Training = Training()
+    outer: Outer = Nesterov()
+    reduce: Reduce = Reduce()
+    weights: Weights = Weights()
+    deadlines: Deadlines = Deadlines()
+    quorum: Quorum = Quorum()
+    admission: Admission = Admission()
+    regions: tuple[Region, ...]
+    members: tuple[Member, ...]
+    founders: Founders
+    genesis: Genesis
+
+    def region_of(self, jurisdiction: str) -> str | None:
+        """The region a jurisdiction belongs to, or None when the charter has no place for it."""
+        for region in self.regions:
+            if jurisdiction in region.jurisdictions:
+                return region.name
+        return None

@@ -1,0 +1,32 @@
+"""The only caller of `time`: wall time for documents, loop time for protocols.
+
+Protocol code measures with `monotonic_s()` and waits with asyncio's own timers. Both read the running loop's clock, so a
+test that runs the code on a `VirtualTimeLoop` (swarm.net.memory) sees hours pass in milliseconds.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+WallClock = Callable[[], float]
+"""Returns seconds since the Unix epoch; an argument wherever a document's expiry is judged."""
+
+
+def unix_s() -> float:
+    """Seconds since the Unix epoch, from the system's clock."""
+    return time.time()
+
+
+def monotonic_s() -> float:
+    """Seconds on the running event loop's clock; only differences mean something."""
+    return asyncio.get_running_loop().time()
+
+
+def process_s() -> float:
+    """Seconds on the system's monotonic clock, for code that has no event loop (trainer, benchmarks, CLI)."""
+    return time.monotonic()
+
+
+def pause_s(seconds: float) -> None:
+    """Blocks this thread; for synchronous supervisors only, never inside a protocol."""
+    time.sleep(seconds)

@@ -1,0 +1,65 @@
+"""Every error the library raises at a user's boundary, in one tree.
+
+    TapestryError                 a sentence a person can act on; the command line prints it and exits 1
+    ├── UsageError                wrong syntax, or a path that does not exist; exit 2
+    ├── IdentityError             key file unreadable, malformed or readable by others
+    ├── CharterError              charter malformed, unsigned, expired, or impossible (cap x members < 1)
+    ├── PassportError             passport malformed, expired, revoked or signed by the wrong member
+    ├── PolicyError               policy file malformed
+    │   └── UnlabelledDataError   data without a label: refused, fail closed
+    ├── DataError                 data folder missing, empty or unreadable
+    ├── StateError                state folder corrupted or not writable; nothing in it is overwritten
+    ├── ModelError                transformers refuses the config, or the model is not the charter's
+    ├── NetworkError              an address that cannot be reached, a port in use, a daemon that does not start
+    └── ProtocolError             a stranger's frame broke the rules; its stream is closed, nothing else changes
+
+Expected outcomes are values, not errors: `Committed | Aborted | InDoubt`, `Permit | Denied`, `Admitted | Refused`.
+"""
+
+
+class TapestryError(Exception):
+    """Root of the tree; the message is one sentence that says what to do."""
+
+
+class UsageError(TapestryError):
+    """The command was typed wrongly, or names a path that does not exist."""
+
+
+class IdentityError(TapestryError):
+    """A key file cannot be used."""
+
+
+class CharterError(TapestryError):
+    """A charter cannot be used."""
+
+
+class PassportError(TapestryError):
+    """A passport cannot be used."""
+
+
+class PolicyError(TapestryError):
+    """A policy file cannot be used."""
+
+
+class UnlabelledDataError(PolicyError):
+    """Data without a label is refused."""
+
+
+class DataError(TapestryError):
+    """A data folder cannot be used."""
+
+
+class StateError(TapestryError):
+    """A state folder cannot be used; what lies in it is kept."""
+
+
+class ModelError(TapestryError):
+    """A model cannot be built, or is not the one the charter names."""
+
+
+class NetworkError(TapestryError):
+    """The network, the address or the daemon failed."""
+
+
+class ProtocolError(TapestryError):
+    """A frame from another peer broke the protocol."""

@@ -1,0 +1,245 @@
+"""Everything that can happen to a peer, as one frozen tagged union.
+
+Dashboards, metrics, reports and tests read this one stream; nothing is logged as a sentence first. `Sink` receives each
+event once, in order. Seconds are durations on the node's loop clock, bytes are payload bytes handed to the transport.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=True):
+    """Base of all events; `event` in JSON is the class name."""
+
+
+class NodeStarted(Event):
+    peer: str
+    run_id: str
+    region: str
+    member: str
+    address: str
+    """What others type after --join."""
+    min_contributors: int
+    electors: int
+    witnesses: int
+    admission: str
+
+
+class CharterReady(Event):
+    """The charter is verified and saved; the trainer can be started."""
+
+    path: str
+    run_id: str
+    parameters: int
+    pinned: bool
+    """Whether --run-id named it; False means trust on first use."""
+
+
+class StateReady(Event):
+    """The Shared Base is here and its digest is the one a quorum signed."""
+
+    round: int
+    digest: str
+    source: str
+    """"disk", "replay" or "download"."""
+    bytes_received: int
+    seconds: float
+
+
+class TrainerReady(Event):
+    isolation: str
+    """What the trainer's process can reach: "network namespace" or "none"."""
+    detail: str
+
+
+class TrainingProgress(Event):
+    round: int
+    step: int
+    loss: float
+    tokens: int
+    tokens_per_s: float
+
+
+class UpdateReady(Event):
+    round: int
+    tokens: int
+    loss: float
+    steps: int
+
+
+class UpdateDenied(Event):
+    """The gate said no: nothing leaves this round."""
+
+    round: int
+    code: str
+    reason: str
+
+
+class UpdateLate(Event):
+    """The swarm committed the round before this update was ready; these inner steps are dropped."""
+
+    round: int
+    tokens: int
+
+
+class AttemptStarted(Event):
+    round: int
+    attempt: int
+    leader: str
+
+
+class QuorumMissing(Event):
+    """Too few electors answer; nothing can be committed until more come back."""
+
+    round: int
+    present: int
+    needed: int
+    electors: int
+
+
+class RosterReady(Event):
+    round: int
+    attempt: int
+    leader: str
+    peers: tuple[str, ...]
+    form_s: float
+
+
+class PeerLost(Event):
+    """A peer stopped answering during a round; `role` is what it was doing for us."""
+
+    round: int
+    peer: str
+    role: str
+    reason: str
+
+
+class ChunkTakenOver(Event):
+    """A chunk's owner failed and the next peer in order reduces it."""
+
+    round: int
+    chunk: int
+    owner: str
+
+
+class Reduced(Event):
+    round: int
+    attempt: int
+    chunks: int
+    reduce_s: float
+
+
+class RoundCommitted(Event):
+    round: int
+    attempt: int
+    peers: tuple[str, ...]
+    contributors: int
+    """Peers counted in at least one chunk."""
+    state_digest: str
+    seconds: float
+    """From this peer's update to its new base."""
+
+
+class RoundAborted(Event):
+    round: int
+    attempt: int
+    reason: str
+
+
+class RoundInDoubt(Event):
+    """This peer voted and holds no record yet: it keeps its inputs, takes no step, and asks."""
+
+    round: int
+    attempt: int
+
+
+class CaughtUp(Event):
+    """Rounds committed without this peer were replayed or downloaded."""
+
+    from_round: int
+    to_round: int
+    replayed: bool
+
+
+class FrameRefused(Event):
+    """A peer sent something the protocol forbids; its stream was closed and nothing else changed."""
+
+    peer: str
+    reason: str
+
+
+class BytesOut(Event):
+    """Ledger totals since the node started."""
+
+    round: int
+    by_kind: dict[str, int]
+    peers: int
+    """Peers heard from in the directory, this one included."""
+
+
+class BaseExported(Event):
+    path: str
+    round: int
+
+
+class Note(Event):
+    """Something a person may want to read that no decision depends on."""
+
+    text: str
+
+
+class NodeStopped(Event):
+    round: int
+    saved: str
+    """What was saved and where, in words."""
+
+
+AnyEvent = (
+    NodeStarted
+    | CharterReady
+    | StateReady
+    | TrainerReady
+    | TrainingProgress
+    | UpdateReady
+    | UpdateDenied
+    | UpdateLate
+    | AttemptStarted
+    | QuorumMissing
+    | RosterReady
+    | PeerLost
+    | ChunkTakenOver
+    | Reduced
+    | RoundCommitted
+    | RoundAborted
+    | RoundInDoubt
+    | CaughtUp
+    | FrameRefused
+    | BytesOut
+    | BaseExported
+    | Note
+    | NodeStopped
+)
+
+Sink = Callable[[AnyEvent], None]
+
+
+class Stamped(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of an event file."""
+
+    at: float
+    """Unix seconds."""
+    event: AnyEvent
+
+
+def encode_line(at: float, event: AnyEvent) -> bytes:
+    """One JSON line, newline included."""
+    return msgspec.json.encode(Stamped(at=at, event=event)) + b"\n"
+
+
+def decode_line(line: bytes) -> Stamped:
+    """The event in a line made by `encode_line`. Raises msgspec.DecodeError for anything else."""
+    return _DECODER.decode(line)
+
+
+_DECODER = msgspec.json.Decoder(Stamped)

@@ -1,0 +1,53 @@
+"""Addresses people type: parsed and checked by py-multiaddr, with a sentence for what is wrong."""
+
+from multiaddr import Multiaddr
+from multiaddr.exceptions import Error as MultiaddrError
+
+from swarm.errors import UsageError
+from swarm.identity.peer_id import PeerId, parse_peer_id
+
+_EXAMPLE = "/ip4/203.0.113.7/tcp/31337/p2p/12D3KooW..."
+
+
+def parse_join_address(text: str) -> Multiaddr:
+    """An address to join: host, port and the peer id that must answer there. Raises UsageError."""
+    address = _parse(text, _EXAMPLE)
+    try:
+        peer_of(address)
+    except ValueError as error:
+        raise UsageError(f"{text!r} does not name the peer to join ({error}); it should look like {_EXAMPLE}") from None
+    if not {"tcp", "udp"} & {protocol.name for protocol in address.protocols()}:
+        raise UsageError(f"{text!r} names no port; it should look like {_EXAMPLE}")
+    return address
+
+
+def parse_listen_address(text: str) -> Multiaddr:
+    """An address to listen on. Raises UsageError."""
+    address = _parse(text, "/ip4/0.0.0.0/tcp/31337")
+    names = [protocol.name for protocol in address.protocols()]
+    if names[:1] not in (["ip4"], ["ip6"]) or "tcp" not in names or "p2p" in names:
+        raise UsageError(f"cannot listen on {text!r}; it should look like /ip4/0.0.0.0/tcp/31337")
+    return address
+
+
+def peer_of(address: Multiaddr) -> PeerId:
+    """The peer id an address ends in. Raises ValueError when it names none."""
+    try:
+        text = address.value_for_protocol("p2p")
+    except MultiaddrError:
+        text = None
+    if not text:
+        raise ValueError("it has no /p2p/<peer id> part")
+    return parse_peer_id(text)
+
+
+def without_peer(text: str) -> str:
+    """The same address without its /p2p part, which is how a dialler wants it."""
+    return text.split("/p2p/", 1)[0]
+
+
+def _parse(text: str, example: str) -> Multiaddr:
+    try:
+        return Multiaddr(text)
+    except (MultiaddrError, ValueError) as error:
+        raise UsageError(f"{text!r} is not a multiaddr ({error}); it should look like {example}") from None

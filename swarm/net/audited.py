@@ -1,0 +1,125 @@
+"""The only way to send: each frame needs a permit that covers its kind and its recipient, and is on record before it goes.
+
+Wraps any transport and any directory. It records bytes; whether they may go was the gate's decision.
+"""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from swarm.identity.peer_id import PeerId
+from swarm.net import wire
+from swarm.net.transport import Directory, Stream, StreamHandler, Transport
+from swarm.sovereignty.ledger import Ledger
+from swarm.sovereignty.permit import Kind, Permit
+
+F = TypeVar("F")
+
+_KIND_OF: dict[type[wire.Frame], Kind] = {
+    wire.Hello: Kind.HELLO,
+    wire.Part: Kind.UPDATE,
+    wire.ChunkResult: Kind.RESULT,
+    wire.StateIs: Kind.STATE,
+    wire.StateChunk: Kind.STATE,
+    wire.RecordIs: Kind.RECORD,
+    wire.Committed: Kind.RECORD,
+    wire.PushRecord: Kind.RECORD,
+    wire.CharterIs: Kind.CHARTER,
+    wire.CastVote: Kind.VOTE,
+    wire.PromiseIs: Kind.VOTE,
+    wire.AskVote: Kind.VOTE,
+    wire.JoinRound: Kind.CONTROL,
+    wire.RosterClosed: Kind.CONTROL,
+    wire.Propose: Kind.CONTROL,
+    wire.Waiting: Kind.CONTROL,
+    wire.Refusal: Kind.CONTROL,
+    wire.Missing: Kind.CONTROL,
+    wire.Status: Kind.CONTROL,
+    wire.CallToAttempt: Kind.REQUEST,
+    wire.Prepare: Kind.REQUEST,
+    wire.OpenReduce: Kind.REQUEST,
+    wire.GetCharter: Kind.REQUEST,
+    wire.GetStatus: Kind.REQUEST,
+    wire.GetResults: Kind.REQUEST,
+    wire.GetReduced: Kind.REQUEST,
+    wire.GetRecords: Kind.REQUEST,
+    wire.GetState: Kind.REQUEST,
+}
+
+
+class PermitViolationError(AssertionError):
+    """A bug: code tried to send what no permit covers. Nothing was sent."""
+
+
+class AuditedStream:
+    """A stream of typed frames whose outgoing side is permitted and recorded."""
+
+    def __init__(self, stream: Stream, ledger: Ledger, standing: Permit) -> None:
+        self._stream = stream
+        self._ledger = ledger
+        self._standing = standing
+
+    @property
+    def remote(self) -> PeerId:
+        return self._stream.remote
+
+    async def send(self, frame: wire.Frame, permit: Permit | None = None) -> None:
+        """Sends one frame under `permit`, or under the gate's standing permit for protocol frames.
+
+        Raises:
+            StreamLostError: the other end is gone.
+            StateError: the ledger cannot be written, so nothing was sent.
+            PermitViolationError: the permit does not cover it.
+        """
+        permit = permit or self._standing
+        kind = _KIND_OF[type(frame)]
+        if not permit.covers(kind, self.remote):
+            raise PermitViolationError(f"permit {permit.id} does not cover {kind} to {self.remote}")
+        payload = wire.encode(frame)
+        self._ledger.record(self.remote, kind, payload, permit.id)
+        await self._stream.send(payload)
+
+    async def receive(self, expected: type[F], max_bytes: int) -> F:
+        """The next frame as one of `expected`. Raises StreamLostError or ProtocolError."""
+        return wire.decode(await self._stream.receive(max_bytes), expected)
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class AuditedTransport:
+    """A transport whose streams are audited; incoming streams are handed over audited too."""
+
+    def __init__(self, transport: Transport, ledger: Ledger, standing: Permit) -> None:
+        self._transport = transport
+        self._ledger = ledger
+        self._standing = standing
+
+    @property
+    def peer_id(self) -> PeerId:
+        return self._transport.peer_id
+
+    async def open(self, peer: PeerId) -> AuditedStream:
+        """Opens a stream. Raises StreamLostError."""
+        return self.audit(await self._transport.open(peer))
+
+    async def serve(self, handler: StreamHandler) -> None:
+        await self._transport.serve(handler)
+
+    def audit(self, stream: Stream) -> AuditedStream:
+        return AuditedStream(stream, self._ledger, self._standing)
+
+
+class AuditedDirectory:
+    """A directory whose announcements are on record."""
+
+    def __init__(self, directory: Directory, ledger: Ledger, standing: Permit) -> None:
+        self._directory = directory
+        self._ledger = ledger
+        self._standing = standing
+
+    async def announce(self, sealed: bytes, lifetime_s: float) -> None:
+        self._ledger.record("directory", Kind.ANNOUNCE, sealed, self._standing.id)
+        await self._directory.announce(sealed, lifetime_s)
+
+    async def announcements(self) -> Sequence[bytes]:
+        return await self._directory.announcements()

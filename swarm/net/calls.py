@@ -1,0 +1,64 @@
+"""Calling another peer: open a stream, say who we are, ask one thing, within a limit."""
+
+import asyncio
+from typing import TypeVar
+
+from swarm.errors import ProtocolError
+from swarm.identity.peer_id import PeerId
+from swarm.net import wire
+from swarm.net.audited import AuditedStream, AuditedTransport
+from swarm.net.transport import StreamLostError
+
+F = TypeVar("F")
+
+
+class Caller:
+    """Opens requests to other peers under one hello."""
+
+    def __init__(self, transport: AuditedTransport, hello: wire.Hello) -> None:
+        self._transport = transport
+        self._hello = hello
+
+    @property
+    def peer_id(self) -> PeerId:
+        return self._transport.peer_id
+
+    async def open(self, peer: PeerId, request: wire.Frame, limit_s: float) -> AuditedStream:
+        """A stream on which `request` was sent. Raises StreamLostError, also when `limit_s` seconds were not enough."""
+        stream: AuditedStream | None = None
+        try:
+            async with asyncio.timeout(limit_s):
+                stream = await self._transport.open(peer)
+                await stream.send(self._hello)
+                await stream.send(request)
+                return stream
+        except TimeoutError:
+            _close(stream)
+            raise StreamLostError(f"{peer} did not answer within {limit_s:.1f} s") from None
+        except (StreamLostError, asyncio.CancelledError):
+            _close(stream)
+            raise
+
+    async def ask(self, peer: PeerId, request: wire.Frame, expected: type[F], max_bytes: int, limit_s: float) -> F:
+        """One answer to one request.
+
+        Raises:
+            StreamLostError: no answer in time, or the peer is gone.
+            ProtocolError: the answer is malformed, or a refusal.
+        """
+        stream = await self.open(peer, request, limit_s)
+        try:
+            async with asyncio.timeout(limit_s):
+                answer = await stream.receive(expected | wire.Refusal, max_bytes)
+        except TimeoutError:
+            raise StreamLostError(f"{peer} did not answer within {limit_s:.1f} s") from None
+        finally:
+            stream.close()
+        if isinstance(answer, wire.Refusal):
+            raise ProtocolError(f"{peer} refused: {answer.reason}")
+        return answer
+
+
+def _close(stream: AuditedStream | None) -> None:
+    if stream is not None:
+        stream.close()

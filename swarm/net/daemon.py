@@ -1,0 +1,155 @@
+"""Starts and stops p2pd, the libp2p daemon inside hivemind's wheel, as a child that cannot outlive this process.
+
+hivemind's own launcher gives up after 15 s, writes RSA identities and leaves the daemon running when its parent is
+killed; so it is started here, and hivemind attaches to its control socket (`P2P.replicate`). The socket lies in a
+private folder: whoever reaches it can speak as this peer.
+"""
+
+import asyncio
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from multiaddr import Multiaddr
+
+from swarm.clock import monotonic_s
+from swarm.errors import NetworkError
+
+START_LIMIT_S = 60.0
+_ATTEMPT_LIMIT_S = 20.0
+_POLL_S = 0.02
+_LOG_LINES_SHOWN = 8
+_PR_SET_PDEATHSIG = 1
+
+
+class Daemon:
+    """A running p2pd."""
+
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path, control: Path) -> None:
+        self._process = process
+        self._folder = folder
+        self.control = control
+        """Path of its unix control socket."""
+
+    @classmethod
+    async def start(
+        cls,
+        *,
+        identity: Path,
+        listen: Sequence[Multiaddr],
+        bootstrap: Sequence[Multiaddr],
+        say: Callable[[str], None],
+    ) -> "Daemon":
+        """Starts p2pd, trying again for up to 60 s.
+
+        Raises:
+            NetworkError: an address cannot be listened on, or the daemon does not start; its last log lines are in the message.
+        """
+        _check_free(listen)
+        deadline = monotonic_s() + START_LIMIT_S
+        while True:
+            daemon, log = await cls._try_start(identity, listen, bootstrap)
+            if daemon is not None:
+                return daemon
+            if monotonic_s() > deadline:
+                raise NetworkError(f"p2pd did not start within {START_LIMIT_S:.0f} s; its log ends with:\n{log}")
+            say("p2pd did not start, trying again")
+            await asyncio.sleep(1.0)
+
+    @classmethod
+    async def _try_start(
+        cls, identity: Path, listen: Sequence[Multiaddr], bootstrap: Sequence[Multiaddr]
+    ) -> tuple["Daemon | None", str]:
+        folder = Path(tempfile.mkdtemp(prefix="tapestry-"))
+        control, log_path = folder / "control.sock", folder / "p2pd.log"
+        arguments = [
+            str(_binary()),
+            f"-listen=/unix{control}",
+            f"-id={identity}",
+            f"-hostAddrs={','.join(str(address) for address in listen)}",
+            "-dhtServer",
+            "-tls=1",
+            "-connManager=1",
+            "-relay=1",
+            "-natPortMap=0",
+            "-quic=0",
+        ]
+        if bootstrap:
+            arguments += ["-b", f"-bootstrapPeers={','.join(str(address) for address in bootstrap)}"]
+        with log_path.open("wb") as log:
+            process = subprocess.Popen(  # returns at once; readiness is awaited below
+                arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=_die_with_parent()
+            )
+        daemon = cls(process, folder, control)
+        deadline = monotonic_s() + _ATTEMPT_LIMIT_S
+        try:
+            while monotonic_s() < deadline and process.poll() is None:
+                if b"Peer ID:" in log_path.read_bytes():
+                    return daemon, ""
+                await asyncio.sleep(_POLL_S)
+        except asyncio.CancelledError:
+            daemon.stop()
+            raise
+        text = "\n".join(log_path.read_text(errors="replace").splitlines()[-_LOG_LINES_SHOWN:])
+        daemon.stop()
+        return None, text
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    def stop(self) -> None:
+        """Ends the daemon and removes its folder."""
+        self._process.kill()
+        self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _check_free(listen: Sequence[Multiaddr]) -> None:
+    """Binds each TCP port once: p2pd itself would share a port in use (SO_REUSEPORT) and miss half its streams."""
+    for address in listen:
+        family, host = (
+            (socket.AF_INET6, address.value_for_protocol("ip6"))
+            if str(address).startswith("/ip6/")
+            else (socket.AF_INET, address.value_for_protocol("ip4"))
+        )
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, int(address.value_for_protocol("tcp") or 0)))
+            except OSError as error:
+                raise NetworkError(
+                    f"cannot listen on {address} ({error.strerror}): choose another with --listen, or port 0 for any free one"
+                ) from None
+
+
+def _binary() -> Path:
+    spec = find_spec("hivemind")  # finds the wheel without importing it
+    path = Path(spec.origin).parent / "hivemind_cli" / "p2pd" if spec and spec.origin else None
+    if path is None or not path.is_file():
+        raise NetworkError("the p2pd binary is missing: reinstall hivemind from its wheel")
+    return path
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    """A function for the forked child that ties its life to ours (Linux), in a session of its own."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None)
+
+    def prepare() -> None:
+        os.setsid()
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    return prepare

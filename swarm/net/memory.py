@@ -1,0 +1,268 @@
+"""A network inside one process: seeded latency, bandwidth, kills, freezes and partitions, under virtual time.
+
+`run_virtual` runs a coroutine on a loop whose clock jumps to the next timer instead of waiting, so a test sees minutes of
+protocol in milliseconds, the same way every time. A run in which nothing can ever happen again raises
+`VirtualDeadlockError` instead of hanging.
+"""
+
+import asyncio
+import random
+import selectors
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from swarm.errors import ProtocolError
+from swarm.identity.peer_id import PeerId
+from swarm.net.tasks import Signal
+from swarm.net.transport import StreamHandler, StreamLostError
+
+T = TypeVar("T")
+
+_TICK_S = 1e-7
+
+
+class VirtualDeadlockError(RuntimeError):
+    """No task can run and no timer is set: the code under test waits for something that cannot come."""
+
+
+class _SkippingSelector(selectors.SelectSelector):
+    """Never waits: a timeout moves the clock forward instead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_s = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if not ready:
+            if timeout is None:
+                raise VirtualDeadlockError("every task waits and no timer is set")
+            self.now_s += max(timeout, 0.0)
+        return ready
+
+
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    """An asyncio loop whose `time()` is virtual seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._virtual = _SkippingSelector()
+        super().__init__(self._virtual)
+
+    def time(self) -> float:
+        return self._virtual.now_s
+
+
+def run_virtual(main: Coroutine[Any, Any, T]) -> T:
+    """Runs `main` to its end under virtual time and returns its result."""
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        return runner.run(main)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """How every link behaves."""
+
+    min_latency_s: float = 0.0005
+    max_latency_s: float = 0.002
+    bytes_per_s: float = 200e6
+    window_bytes: int = 4 * 1024 * 1024
+    """Bytes in flight in one direction of one stream before its sender waits."""
+
+
+class MemoryNetwork:
+    """All links and who is alive. `on_send(source, target)` runs before each frame: tests inject faults there."""
+
+    def __init__(self, seed: int, link: Link | None = None) -> None:
+        self.random = random.Random(seed)
+        self.link = link or Link()
+        self.on_send: Callable[[PeerId, PeerId], None] | None = None
+        self._handlers: dict[PeerId, StreamHandler] = {}
+        self._ends: dict[PeerId, set[_End]] = {}
+        self._serving: dict[PeerId, set[asyncio.Task[None]]] = {}
+        self._frozen: set[PeerId] = set()
+        self._undialable: set[PeerId] = set()
+        self._side_of: dict[PeerId, int] = {}
+        self._thawed = Signal()
+
+    def transport(self, peer: PeerId, *, dialable: bool = True) -> "MemoryTransport":
+        """A fresh transport for `peer`, which counts as alive from now on."""
+        self._ends.setdefault(peer, set())
+        (self._undialable.discard if dialable else self._undialable.add)(peer)
+        return MemoryTransport(self, peer)
+
+    def kill(self, peer: PeerId) -> None:
+        """The peer's process is gone: every stream of it breaks, new ones are refused."""
+        self._handlers.pop(peer, None)
+        for end in list(self._ends.pop(peer, ())):
+            end.close()
+        for task in self._serving.pop(peer, set()):
+            task.cancel()
+
+    def freeze(self, peer: PeerId) -> None:
+        """The peer stops without closing anything (SIGSTOP): frames to and from it wait."""
+        self._frozen.add(peer)
+
+    def thaw(self, peer: PeerId) -> None:
+        self._frozen.discard(peer)
+        self._thawed.fire()
+
+    def partition(self, *sides: Iterable[PeerId]) -> None:
+        """Only peers of one side reach each other; existing streams between sides break."""
+        self._side_of = {peer: number for number, side in enumerate(sides) for peer in side}
+        for ends in list(self._ends.values()):
+            for end in list(ends):
+                if not self.connected(end.local, end.remote):
+                    end.close()
+
+    def heal(self) -> None:
+        self._side_of = {}
+
+    def connected(self, a: PeerId, b: PeerId) -> bool:
+        return self._side_of.get(a) == self._side_of.get(b)
+
+    def is_alive(self, peer: PeerId) -> bool:
+        return peer in self._ends
+
+    async def until_thawed(self, *peers: PeerId) -> None:
+        while any(peer in self._frozen for peer in peers):
+            await self._thawed.wait()
+
+    def latency_s(self) -> float:
+        return self.random.uniform(self.link.min_latency_s, self.link.max_latency_s)
+
+    async def connect(self, source: PeerId, target: PeerId) -> "_End":
+        await self.until_thawed(source, target)
+        await asyncio.sleep(self.latency_s())
+        handler = self._handlers.get(target)
+        reachable = target in self._ends and source in self._ends and self.connected(source, target)
+        if handler is None or not reachable or target in self._undialable:
+            raise StreamLostError(f"{target} cannot be reached")
+        near, far = _End(self, source, target), _End(self, target, source)
+        near.other, far.other = far, near
+        self._ends[source].add(near)
+        self._ends[target].add(far)
+        task = asyncio.create_task(self._serve(handler, far))
+        serving = self._serving.setdefault(target, set())
+        serving.add(task)
+        task.add_done_callback(serving.discard)
+        return near
+
+    def serve(self, peer: PeerId, handler: StreamHandler) -> None:
+        self._handlers[peer] = handler
+
+    def forget(self, end: "_End") -> None:
+        self._ends.get(end.local, set()).discard(end)
+
+    @staticmethod
+    async def _serve(handler: StreamHandler, end: "_End") -> None:
+        try:
+            await handler(end)
+        finally:
+            end.close()
+
+
+class MemoryTransport:
+    """One peer's view of a `MemoryNetwork`."""
+
+    def __init__(self, network: MemoryNetwork, peer: PeerId) -> None:
+        self._network = network
+        self.peer_id = peer
+
+    async def open(self, peer: PeerId) -> "_End":
+        return await self._network.connect(self.peer_id, peer)
+
+    async def serve(self, handler: StreamHandler) -> None:
+        self._network.serve(self.peer_id, handler)
+
+
+class _End:
+    """One end of a stream. Frames already on their way arrive even if the sender closes after them."""
+
+    def __init__(self, network: MemoryNetwork, local: PeerId, remote: PeerId) -> None:
+        self._network = network
+        self.local = local
+        self.remote = remote
+        self.other: _End = self
+        self._inbox: deque[bytes] = deque()
+        self._in_flight_bytes = 0
+        self._last_arrival_s = 0.0
+        self._closed = False
+        self._changed = Signal()
+
+    async def send(self, frame: bytes) -> None:
+        network = self._network
+        if network.on_send is not None:
+            network.on_send(self.local, self.remote)
+        await network.until_thawed(self.local, self.remote)
+        while self._in_flight_bytes > network.link.window_bytes and not self._closed:
+            await self._changed.wait()
+        if self._closed:
+            raise StreamLostError(f"stream to {self.remote} is closed")
+        loop = asyncio.get_running_loop()
+        took_s = network.latency_s() + len(frame) / network.link.bytes_per_s
+        # Strictly later than the frame before: timers of equal times fire in no order.
+        self._last_arrival_s = max(self._last_arrival_s + _TICK_S, loop.time() + took_s)
+        self._in_flight_bytes += len(frame)
+        loop.call_at(self._last_arrival_s, self._arrive, frame)
+
+    def _arrive(self, frame: bytes) -> None:
+        if not self.other._closed:
+            self.other._inbox.append(frame)
+            self.other._changed.fire()
+
+    async def receive(self, max_bytes: int) -> bytes:
+        while True:
+            await self._network.until_thawed(self.local)
+            if self._inbox:
+                frame = self._inbox.popleft()
+                self.other._in_flight_bytes -= len(frame)
+                self.other._changed.fire()
+                if len(frame) > max_bytes:
+                    raise ProtocolError(f"a frame of {len(frame)} bytes where at most {max_bytes} are allowed")
+                return frame
+            if self._closed:
+                raise StreamLostError(f"stream from {self.remote} is closed")
+            await self._changed.wait()
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._network.forget(self)
+        self._changed.fire()
+        # The other end learns of it after the frames that are still on their way.
+        loop = asyncio.get_running_loop()
+        loop.call_at(max(self._last_arrival_s, loop.time()) + self._network.link.min_latency_s, self.other.close)
+
+
+class MemoryDirectory:
+    """Announcements visible to everyone in one process, with expiry on the loop's clock."""
+
+    def __init__(self) -> None:
+        self._entries: dict[PeerId, tuple[float, bytes]] = {}
+
+    def of(self, peer: PeerId) -> "MemoryDirectoryView":
+        return MemoryDirectoryView(self, peer)
+
+    def put(self, peer: PeerId, sealed: bytes, lifetime_s: float) -> None:
+        self._entries[peer] = (asyncio.get_running_loop().time() + lifetime_s, sealed)
+
+    def live(self) -> Sequence[bytes]:
+        now = asyncio.get_running_loop().time()
+        return [sealed for until, sealed in self._entries.values() if until > now]
+
+
+@dataclass(frozen=True)
+class MemoryDirectoryView:
+    """One peer's handle on a `MemoryDirectory`."""
+
+    shared: MemoryDirectory
+    peer: PeerId
+
+    async def announce(self, sealed: bytes, lifetime_s: float) -> None:
+        self.shared.put(self.peer, sealed, lifetime_s)
+
+    async def announcements(self) -> Sequence[bytes]:
+        return self.shared.live()

@@ -1,0 +1,95 @@
+"""The door: every incoming stream says who it is before it may ask, and a stream that breaks the rules is closed.
+
+A stranger without a passport may ask for the charter and for nothing else. Refused frames are counted and shown; they
+change nothing.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+from swarm import events
+from swarm.charter import passport as passports
+from swarm.charter.admission import Admitted, admit
+from swarm.charter.manifest import Charter
+from swarm.charter.passport import Passport
+from swarm.clock import WallClock
+from swarm.errors import PassportError, ProtocolError
+from swarm.identity.peer_id import PeerId
+from swarm.net import wire
+from swarm.net.audited import AuditedStream, AuditedTransport
+from swarm.net.transport import Stream, StreamLostError
+
+HELLO_LIMIT_S = 10.0
+MAX_STREAMS_PER_PEER = 128
+"""Open streams one peer may hold; a stranger's flood fills its own share only."""
+
+Dispatch = Callable[[AuditedStream, wire.Request, Passport], Awaitable[None]]
+
+
+class Server:
+    """Admits streams and hands their requests to `dispatch`, which may raise ProtocolError to refuse."""
+
+    def __init__(
+        self,
+        *,
+        transport: AuditedTransport,
+        charter: Charter,
+        run_id: str,
+        charter_bytes: bytes,
+        dispatch: Dispatch,
+        sink: Callable[[events.AnyEvent], None],
+        wall_clock: WallClock,
+    ) -> None:
+        self._transport = transport
+        self._charter = charter
+        self._run_id = run_id
+        self._charter_bytes = charter_bytes
+        self._dispatch = dispatch
+        self._sink = sink
+        self._wall_clock = wall_clock
+        self._open: Counter[PeerId] = Counter()
+        self.refused = 0
+
+    async def handle(self, raw: Stream) -> None:
+        """Serves one incoming stream to its end."""
+        stream = self._transport.audit(raw)
+        self._open[raw.remote] += 1
+        try:
+            if self._open[raw.remote] > MAX_STREAMS_PER_PEER:
+                raise ProtocolError(f"more than {MAX_STREAMS_PER_PEER} open streams")
+            await self._serve(stream)
+        except ProtocolError as error:
+            self.refused += 1
+            self._sink(events.FrameRefused(peer=raw.remote, reason=str(error)))
+        except (StreamLostError, TimeoutError):
+            return  # the other end left; whoever depends on it notices in its own protocol
+        finally:
+            stream.close()
+            self._open[raw.remote] -= 1
+            if not self._open[raw.remote]:
+                del self._open[raw.remote]
+
+    async def _serve(self, stream: AuditedStream) -> None:
+        async with asyncio.timeout(HELLO_LIMIT_S):
+            hello = await stream.receive(wire.Hello, wire.MAX_HELLO_BYTES)
+            request = await stream.receive(wire.Request, wire.MAX_CONTROL_BYTES)
+        if isinstance(request, wire.GetCharter):
+            await stream.send(wire.CharterIs(self._charter_bytes))
+            return
+        passport = self._admit(hello, stream.remote)
+        if isinstance(passport, str):
+            await stream.send(wire.Refusal("not_admitted", passport))
+            raise ProtocolError(f"not admitted: {passport}")
+        await self._dispatch(stream, request, passport)
+
+    def _admit(self, hello: wire.Hello, remote: PeerId) -> Passport | str:
+        """The passport, or why not."""
+        if hello.run_id != self._run_id:
+            return "another run"
+        try:
+            signed = passports.decode(hello.passport)
+        except PassportError as error:
+            return str(error)
+        verdict = admit(signed, remote, self._charter, self._run_id, self._wall_clock())
+        return verdict.passport if isinstance(verdict, Admitted) else verdict.reason.value

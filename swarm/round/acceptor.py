@@ -1,0 +1,93 @@
+"""The voter's half of single-decree Paxos, one decree per round (Lamport, "Paxos Made Simple", 2001).
+
+`promise` and `accept` are pure: they return the next state or None for "no". `Acceptor` makes each new state durable
+before anyone hears of it, so that kill -9 forgets nothing. Rules:
+
+  promise(ballot)        only if ballot >= the highest promised; from then on nothing lower is accepted
+  accept(ballot, value)  only if ballot >= the highest promised
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+
+from swarm.errors import StateError
+from swarm.net.wire import Accepted, Ballot
+from swarm.state.store import Store
+
+
+class AcceptorState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What must survive a crash: the open round, the highest promise in it, the highest vote in it."""
+
+    round: int
+    promised: Ballot | None = None
+    accepted: Accepted | None = None
+
+
+def promise(state: AcceptorState, round_number: int, ballot: Ballot) -> AcceptorState | None:
+    """The state after promising `ballot` in a round, or None if that would break an earlier promise."""
+    if round_number < state.round:
+        return None
+    if round_number > state.round:
+        return AcceptorState(round_number, ballot)
+    if state.promised is not None and ballot < state.promised:
+        return None
+    return msgspec.structs.replace(state, promised=ballot)
+
+
+def accept(state: AcceptorState, round_number: int, ballot: Ballot, value: bytes) -> AcceptorState | None:
+    """The state after voting for `value`, or None if that would break a promise."""
+    promised = promise(state, round_number, ballot)
+    if promised is None:
+        return None
+    if state.round == round_number and state.accepted is not None:
+        same = state.accepted.ballot == ballot
+        if same and state.accepted.value != value:
+            return None  # one ballot carries one value; anything else is its leader's equivocation
+    return msgspec.structs.replace(promised, accepted=Accepted(ballot, value))
+
+
+def highest(accepted: list[Accepted]) -> Accepted | None:
+    """The vote in the highest ballot: a leader with a quorum of promises must propose its value again."""
+    return max(accepted, key=lambda vote: vote.ballot, default=None)
+
+
+class Acceptor:
+    """The durable acceptor of one peer."""
+
+    def __init__(self, store: Store) -> None:
+        """Reads what was promised before a crash. Raises StateError if that is unreadable: then nothing may be voted."""
+        self._store = store
+        self._lock = asyncio.Lock()
+        data = store.load_acceptor()
+        try:
+            self.state = AcceptorState(0) if data is None else msgspec.msgpack.decode(data, type=AcceptorState)
+        except (msgspec.ValidationError, msgspec.DecodeError) as error:
+            raise StateError(f"the record of votes in the state folder is corrupted ({error})") from None
+
+    def accepted_in(self, round_number: int) -> Accepted | None:
+        """This peer's highest vote in a round."""
+        return self.state.accepted if self.state.round == round_number else None
+
+    def promised_in(self, round_number: int) -> Ballot | None:
+        return self.state.promised if self.state.round == round_number else None
+
+    async def promise(self, round_number: int, ballot: Ballot) -> bool:
+        """Promises durably; False if an earlier promise forbids it."""
+        return await asyncio.shield(self._change(lambda state: promise(state, round_number, ballot)))
+
+    async def accept(self, round_number: int, ballot: Ballot, value: bytes) -> bool:
+        """Votes durably; False if an earlier promise forbids it."""
+        return await asyncio.shield(self._change(lambda state: accept(state, round_number, ballot, value)))
+
+    async def _change(self, step: Callable[[AcceptorState], AcceptorState | None]) -> bool:
+        """Shielded by its callers: a write that was begun ends, and memory follows it, before the next one begins."""
+        async with self._lock:
+            state = step(self.state)
+            if state is None:
+                return False
+            if state != self.state:
+                await self._store.save_acceptor(msgspec.msgpack.encode(state))
+                self.state = state
+            return True

@@ -1,0 +1,241 @@
+"""What the parts of a round share on one peer: who it is, where it stands, and what others told it meanwhile."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+
+from swarm import events
+from swarm.errors import ProtocolError
+from swarm.identity.key import Identity
+from swarm.identity.peer_id import PeerId
+from swarm.net import wire
+from swarm.net.calls import Caller
+from swarm.net.tasks import Signal
+from swarm.net.transport import StreamLostError
+from swarm.round.acceptor import Acceptor
+from swarm.round.deadlines import DeadlineBook, Phase
+from swarm.round.order import ballot_of
+from swarm.round.reduction import Reduction
+from swarm.round.seats import Seats
+from swarm.sovereignty.gate import Gate
+from swarm.state.archive import Archive
+from swarm.state.head import Head, Successor
+from swarm.state.records import Decided, Electorate, Value, value_digest
+from swarm.state.roster import Roster, read_roster
+from swarm.state.run import Run
+from swarm.state.store import Store
+
+SHORT_CALL_S = 3.0
+"""Limit for one small question to one peer."""
+SLOWEST_BYTES_PER_S = 500_000.0
+"""A link slower than this is not waited for in a peer's very first round, when nothing has been observed yet."""
+
+
+@dataclass
+class Offer:
+    """What a peer brings to a round, frozen for all its attempts."""
+
+    x_N: np.ndarray
+    """Update plus residual, float32 [N]."""
+    tokens: int
+    ballots: set[wire.Ballot] = field(default_factory=set[wire.Ballot])
+    """Attempts it was offered in: only a roster of one of these can have counted it."""
+
+
+@dataclass(frozen=True)
+class Committed:
+    """The round is decided; `successor` is the state it leads to."""
+
+    decided: Decided
+    successor: Successor
+
+
+@dataclass(frozen=True)
+class Aborted:
+    """This attempt came to nothing, and this peer has not voted in it."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class InDoubt:
+    """This peer voted in this attempt and holds no record yet."""
+
+    reason: str
+
+
+Outcome = Committed | Aborted | InDoubt
+
+
+@dataclass
+class News:
+    """What others told this peer about rounds while it was busy; `changed` fires on each."""
+
+    record: bytes | None = None
+    """A pushed record that may follow the head."""
+    called_attempt: int = 0
+    """Highest attempt of the open round that some elector is already in."""
+    is_behind: bool = False
+    """Somebody is at least a whole round ahead."""
+    changed: Signal = field(default_factory=Signal)
+
+
+@dataclass
+class Context:
+    """One peer's side of the rounds; `head` moves when a round commits."""
+
+    run: Run
+    identity: Identity
+    passport: bytes
+    caller: Caller
+    gate: Gate
+    store: Store
+    acceptor: Acceptor
+    head: Head
+    sink: Callable[[events.AnyEvent], None]
+    is_dialable: bool
+    announced: Callable[[], Mapping[PeerId, wire.Announcement]]
+    """The freshest verified announcement of each peer, this one's included."""
+    book: DeadlineBook = field(init=False)
+    seats: Seats = field(default_factory=Seats)
+    news: News = field(default_factory=News)
+    reduction: Reduction | None = None
+    """This peer's reduction of the latest attempt that had a roster; it serves others until the next one."""
+    is_forming: bool = False
+    """Whether the current attempt has no roster yet, so that a later attempt may still call this peer away."""
+    archive: Archive = field(init=False)
+    _background: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
+
+    def __post_init__(self) -> None:
+        self.book = DeadlineBook(self.run.charter.deadlines)
+        self.archive = Archive(self.run, self.store)
+
+    @property
+    def me(self) -> PeerId:
+        return self.identity.peer_id
+
+    @property
+    def round(self) -> int:
+        """The open round: the one after the head."""
+        return self.head.round + 1
+
+    @property
+    def electorate(self) -> Electorate:
+        return self.head.electorate
+
+    def ballot(self, attempt: int) -> wire.Ballot:
+        return ballot_of(self.run.id, self.round, attempt, self.electorate)
+
+    def limit_s(self, phase: Phase, attempt: int) -> float:
+        guess_s = None
+        if phase is not Phase.JOIN:
+            both_ways_bytes = 2 * sum(self.run.encoded_bytes(chunk) for chunk in range(self.run.grid.chunks))
+            guess_s = 5 * self.run.charter.deadlines.floor_s + both_ways_bytes / SLOWEST_BYTES_PER_S
+        return self.book.limit_s(phase, attempt, guess_s)
+
+    def seal(self, statement: wire.Frame) -> wire.Sealed:
+        return wire.seal(self.identity, statement)
+
+    def sealed_join(self, ballot: wire.Ballot, offer: Offer | None) -> wire.Sealed:
+        """This peer's join; the promise it carries must be durable already."""
+        if offer is not None:
+            offer.ballots.add(ballot)
+        return self.seal(
+            wire.Join(
+                run_id=self.run.id,
+                round=self.round,
+                ballot=ballot,
+                base_digest=self.head.state_digest,
+                passport=self.passport,
+                contributes=offer is not None,
+                dialable=self.is_dialable,
+                tokens=0 if offer is None else offer.tokens,
+                accepted=self.acceptor.accepted_in(self.round),
+            )
+        )
+
+    def call_to(self, attempt: int) -> None:
+        """Somebody is already in this attempt of the open round."""
+        if attempt > self.news.called_attempt:
+            self.news.called_attempt = attempt
+            self.news.changed.fire()
+
+    def told_record(self, record: bytes) -> None:
+        """Somebody says a round is committed; verified before it is used."""
+        try:
+            header = _HEADER.decode(msgspec.msgpack.decode(record, type=_RecordHead).value)
+        except (msgspec.ValidationError, msgspec.DecodeError):
+            raise ProtocolError("a record that cannot be read") from None
+        if header.round == self.round:
+            self.news.record = record
+            self.news.changed.fire()
+        elif header.round > self.round:
+            self.told_ahead()
+
+    def told_ahead(self) -> None:
+        """Somebody is at least one whole round further."""
+        self.news.is_behind = True
+        self.news.changed.fire()
+
+    def value_with(self, round_number: int, digest: bytes) -> tuple[Value, Roster] | None:
+        """A value this peer has voted for in the open round or seen committed, by its digest."""
+        accepted = self.acceptor.accepted_in(round_number)
+        if accepted is not None and value_digest(accepted.value) == digest:
+            value = wire.decode(accepted.value, Value)
+        else:
+            kept = self.archive.committed_value(round_number)
+            if kept is None or kept[1] != digest:
+                return None
+            value = kept[0]
+        return value, read_roster(value.roster, self.run, value.base_digest)
+
+    def use_reduction(self, reduction: Reduction) -> None:
+        """The reduction of a new attempt; the one before stops serving."""
+        if self.reduction is not None:
+            self.reduction.close()
+        self.reduction = reduction
+        self.news.changed.fire()
+
+    async def push(self, peers: Iterable[PeerId], request: wire.Frame) -> None:
+        """Tells peers something that needs no answer, all at once; who cannot be reached is passed over."""
+        await asyncio.gather(*(self._push_to(peer, request) for peer in peers))
+
+    async def _push_to(self, peer: PeerId, request: wire.Frame) -> None:
+        try:
+            stream = await self.caller.open(peer, request, SHORT_CALL_S)
+        except StreamLostError:
+            return
+        try:
+            async with asyncio.timeout(SHORT_CALL_S):
+                await stream.receive(wire.Missing, wire.MAX_REQUEST_BYTES)  # the other end just closes once it has read
+        except (StreamLostError, ProtocolError, TimeoutError):
+            return
+        finally:
+            stream.close()
+
+    def in_background(self, work: Coroutine[None, None, None]) -> None:
+        """Runs work that nobody waits for; it ends with this peer."""
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    def close(self) -> None:
+        """Ends all that is still running for rounds."""
+        for task in self._background:
+            task.cancel()
+        if self.reduction is not None:
+            self.reduction.close()
+
+
+class _RecordHead(msgspec.Struct):
+    value: bytes
+
+
+class _ValueHead(msgspec.Struct):
+    round: int
+
+
+_HEADER = msgspec.msgpack.Decoder(_ValueHead)

@@ -1,0 +1,49 @@
+"""How long to wait: learnt from what was observed, never a fixed wait.
+
+deadline = median + mad_factor x MAD of the last observations, between the charter's floor and ceiling; with nothing
+observed yet it is a first guess by the caller, or the ceiling. MAD is the median absolute deviation.
+"""
+
+from collections import deque
+from enum import StrEnum
+from statistics import median
+
+from swarm.charter.manifest import Deadlines
+
+_KEPT = 32
+
+
+class Phase(StrEnum):
+    """What is timed, each with its own observations."""
+
+    JOIN = "join"
+    """From the first join a leader got to the last."""
+    REDUCE = "reduce"
+    """From the roster to the last chunk's result."""
+    VOTE = "vote"
+    """From the proposal to the certificate."""
+
+
+def deadline_s(observed_s: list[float], rule: Deadlines, first_guess_s: float | None = None) -> float:
+    """Seconds to wait, from durations of the same phase in earlier rounds."""
+    if not observed_s:
+        return rule.ceiling_s if first_guess_s is None else min(first_guess_s, rule.ceiling_s)
+    middle = median(observed_s)
+    spread = median(abs(value - middle) for value in observed_s)
+    return min(max(middle + rule.mad_factor * spread, rule.floor_s), rule.ceiling_s)
+
+
+class DeadlineBook:
+    """A peer's observations, by phase."""
+
+    def __init__(self, rule: Deadlines) -> None:
+        self._rule = rule
+        self._observed_s: dict[Phase, deque[float]] = {phase: deque(maxlen=_KEPT) for phase in Phase}
+
+    def observe(self, phase: Phase, seconds: float) -> None:
+        self._observed_s[phase].append(seconds)
+
+    def limit_s(self, phase: Phase, attempt: int, first_guess_s: float | None = None) -> float:
+        """The deadline of a phase, half as long again for every failed attempt, never above the ceiling."""
+        limit = deadline_s(list(self._observed_s[phase]), self._rule, first_guess_s)
+        return min(limit * 1.5 ** (attempt - 1), self._rule.ceiling_s)

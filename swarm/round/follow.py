@@ -1,0 +1,147 @@
+"""A follower's side of one attempt: join the leader, reduce, vote on what it proposes, take the certificate.
+
+One stream carries all of it, so a leader that dies is noticed at once and one that falls silent within a few heartbeats.
+"""
+
+import asyncio
+
+from swarm import events
+from swarm.clock import monotonic_s
+from swarm.errors import ProtocolError
+from swarm.net import wire
+from swarm.net.audited import AuditedStream
+from swarm.net.transport import StreamLostError
+from swarm.round.context import SHORT_CALL_S, Aborted, Context, InDoubt, Offer, Outcome
+from swarm.round.deadlines import Phase
+from swarm.round.member import Candidate, begin_reduction, candidate, commit, reduce, vote
+from swarm.round.reduction import Reduction
+from swarm.round.seats import HEARTBEAT_S
+from swarm.state.records import value_digest
+from swarm.state.roster import read_roster
+
+_HEARTBEATS_MISSED = 8
+
+
+async def follow(ctx: Context, ballot: wire.Ballot, offer: Offer | None) -> Outcome:
+    """Takes part in an attempt that another peer leads."""
+    if not await ctx.acceptor.promise(ctx.round, ballot):
+        return Aborted("this peer has promised a later attempt")
+    join = ctx.sealed_join(ballot, offer)
+    try:
+        stream = await ctx.caller.open(ballot.leader, wire.JoinRound(join), SHORT_CALL_S)
+    except StreamLostError as error:
+        return Aborted(f"the leader cannot be reached: {error}")
+    follower = _Follower(ctx, ballot, offer, stream)
+    try:
+        return await follower.run()
+    finally:
+        follower.close()
+
+
+class _Follower:
+    def __init__(self, ctx: Context, ballot: wire.Ballot, offer: Offer | None, stream: AuditedStream) -> None:
+        self._ctx = ctx
+        self._ballot = ballot
+        self._offer = offer
+        self._stream = stream
+        self._reducing: asyncio.Task[None] | None = None
+        self._held: Candidate | None = None
+        self._has_voted = False
+        self._joined_s = monotonic_s()
+        rule = ctx.run.charter.deadlines
+        self._silence_s = max(rule.floor_s, _HEARTBEATS_MISSED * HEARTBEAT_S)
+        self._forming_until_s = self._joined_s + rule.ceiling_s
+
+    async def run(self) -> Outcome:
+        self._ctx.is_forming = True
+        try:
+            while True:
+                async with asyncio.timeout(self._silence_s):
+                    frame = await self._stream.receive(wire.LeaderFrame, wire.MAX_CONTROL_BYTES)
+                outcome = await self._take(frame)
+                if outcome is not None:
+                    return outcome
+        except TimeoutError:
+            return self._without(f"the leader was silent for {self._silence_s:.1f} s")
+        except StreamLostError as error:
+            return self._without(str(error))
+        except ProtocolError as error:
+            self._ctx.sink(events.FrameRefused(peer=self._ballot.leader, reason=str(error)))
+            return self._without(str(error))
+
+    def close(self) -> None:
+        self._stream.close()
+        if self._reducing is not None:
+            self._reducing.cancel()
+
+    async def _take(self, frame: wire.LeaderFrame) -> Outcome | None:
+        match frame:
+            case wire.Waiting():
+                if self._ctx.is_forming and monotonic_s() > self._forming_until_s:
+                    return self._without("no roster was formed in time")
+                return None
+            case wire.RosterClosed(sealed):
+                return self._reduce(sealed)
+            case wire.Propose(proposal, value):
+                return await self._vote(proposal, value)
+            case wire.Committed(record):
+                return await commit(self._ctx, record, self._held, [self._ballot.leader])
+            case wire.Refusal(code, reason):
+                if code == "ahead":
+                    self._ctx.told_ahead()
+                return self._without(f"the leader refused: {reason}")
+
+    def _reduce(self, sealed: wire.Sealed) -> Outcome | None:
+        ctx = self._ctx
+        roster = read_roster(sealed, ctx.run, ctx.head.state_digest)
+        if (roster.round, roster.ballot) != (ctx.round, self._ballot) or ctx.me not in roster.index:
+            raise ProtocolError("a roster for another attempt, or without this peer")
+        if self._reducing is not None:
+            raise ProtocolError("a second roster in one attempt")
+        ctx.is_forming = False
+        form_s = monotonic_s() - self._joined_s
+        ctx.book.observe(Phase.JOIN, form_s)
+        ctx.sink(
+            events.RosterReady(
+                round=roster.round,
+                attempt=self._ballot.attempt,
+                leader=self._ballot.leader,
+                peers=roster.peers,
+                form_s=form_s,
+            )
+        )
+        reduction = begin_reduction(ctx, roster, self._offer)
+        self._reducing = asyncio.create_task(_quiet_reduce(ctx, reduction))
+        return None
+
+    async def _vote(self, sealed: wire.Sealed, encoded: bytes) -> Outcome | None:
+        ctx = self._ctx
+        proposal = wire.unseal(sealed, wire.Proposal)
+        if sealed.author != self._ballot.leader or (proposal.round, proposal.ballot) != (
+            ctx.round,
+            self._ballot,
+        ):
+            raise ProtocolError("a proposal that is not this attempt's leader's")
+        if proposal.run_id != ctx.run.id or proposal.value_digest != value_digest(encoded):
+            raise ProtocolError("a proposal whose value is another one")
+        ctx.is_forming = False
+        if self._reducing is not None:
+            self._reducing.cancel()  # the leader holds every result: what is missing here comes by digest
+        self._held = await candidate(ctx, encoded, [self._ballot.leader])
+        sealed_vote = await vote(ctx, self._ballot, self._held)
+        if sealed_vote is None:
+            return Aborted("this peer has promised a later attempt")
+        self._has_voted = True
+        await self._stream.send(wire.CastVote(sealed_vote))
+        return None
+
+    def _without(self, reason: str) -> Aborted | InDoubt:
+        return InDoubt(reason) if self._has_voted else Aborted(reason)
+
+
+async def _quiet_reduce(ctx: Context, reduction: Reduction) -> None:
+    """A follower's reduction may fail: its leader decides what that means, and results still come by digest."""
+    try:
+        await reduce(ctx, reduction)
+    except (StreamLostError, ProtocolError) as error:
+        ctx.sink(events.PeerLost(round=reduction.roster.round, peer=ctx.me, role="member", reason=str(error)))

@@ -1,0 +1,305 @@
+"""The leader's side of one attempt: collect joins, close one roster, propose one value, count votes, hand out the certificate.
+
+Paxos per round: a leader that finds votes among its quorum of promises must propose the value of the highest one again,
+and makes a value of its own only if there is none.
+"""
+
+import asyncio
+
+from swarm import events
+from swarm.clock import monotonic_s
+from swarm.errors import ProtocolError
+from swarm.identity.peer_id import PeerId
+from swarm.net import wire
+from swarm.net.transport import StreamLostError
+from swarm.round.acceptor import highest
+from swarm.round.closing import Close, decide
+from swarm.round.context import SHORT_CALL_S, Aborted, Context, InDoubt, Offer, Outcome
+from swarm.round.deadlines import Phase
+from swarm.round.member import Candidate, begin_reduction, candidate, commit, reduce, vote
+from swarm.round.seats import Guest
+from swarm.state.head import apply_results
+from swarm.state.records import Record, Value, value_digest
+from swarm.state.roster import read_roster, result_digest
+
+_PROBE_EVERY_S = 1.0
+_PROBES_MISSED = 2
+
+
+async def lead(ctx: Context, ballot: wire.Ballot, offer: Offer | None) -> Outcome:
+    """Leads an attempt to its outcome."""
+    if not await ctx.acceptor.promise(ctx.round, ballot):
+        return Aborted("this peer has promised a later attempt")
+    leader = _Leader(ctx, ballot, offer)
+    try:
+        return await leader.run()
+    except (StreamLostError, ProtocolError) as error:
+        return InDoubt(str(error)) if leader.has_voted else Aborted(str(error))
+    finally:
+        leader.close()
+
+
+class _Leader:
+    def __init__(self, ctx: Context, ballot: wire.Ballot, offer: Offer | None) -> None:
+        self._ctx = ctx
+        self._ballot = ballot
+        self._offer = offer
+        self._own_join = ctx.sealed_join(ballot, offer)
+        self._promises: dict[PeerId, wire.Promise] = {}
+        self._missed: dict[PeerId, int] = {}
+        self._began_s = monotonic_s()
+        self._helpers: list[asyncio.Task[None]] = []
+        self.has_voted = False
+
+    async def run(self) -> Outcome:
+        self._ctx.is_forming = True
+        aborted = await self._form()
+        if aborted is not None:
+            return aborted
+        self._ctx.is_forming = False
+        accepted = highest(
+            [
+                found
+                for found in (
+                    self._ctx.acceptor.accepted_in(self._ctx.round),
+                    *(guest.join.accepted for guest in self._guests()),
+                    *(promise.accepted for promise in self._promises.values()),
+                )
+                if found is not None
+            ]
+        )
+        if accepted is not None:
+            holders = [guest.peer for guest in self._guests()]
+            return await self._decide(await candidate(self._ctx, accepted.value, holders))
+        return await self._decide(await self._reduce())
+
+    def close(self) -> None:
+        for task in self._helpers:
+            task.cancel()
+        for guest in self._guests():
+            guest.dismiss()
+
+    # --- forming ------------------------------------------------------------------------------------------------------
+
+    async def _form(self) -> Aborted | None:
+        """Waits until the roster can be closed."""
+        ctx, electorate = self._ctx, self._ctx.electorate
+        self._helpers.append(asyncio.create_task(self._ask_witnesses()))
+        self._helpers.append(asyncio.create_task(self._probe()))
+        if self._ballot.attempt > 1:
+            others = electorate.peers - {ctx.me}
+            ctx.in_background(ctx.push(others, wire.CallToAttempt(ctx.round, self._ballot)))
+        limit_s = ctx.limit_s(Phase.JOIN, self._ballot.attempt)
+        give_up_s = ctx.run.charter.deadlines.ceiling_s
+        has_said_so = False
+        while True:
+            guests = self._guests()
+            joined = {ctx.me, *(guest.peer for guest in guests)}
+            promised = (joined | self._promises.keys()) & electorate.voters
+            expected = self._expected()
+            for guest in guests:
+                guest.waiting = wire.Waiting(len(joined), len(expected | joined))
+            first_s = ctx.seats.waiting_since_s(ctx.round, self._ballot)
+            waited_s = monotonic_s() - min(self._began_s, self._began_s if first_s is None else first_s)
+            match decide(
+                joined=joined,
+                promised=promised,
+                quorum=electorate.quorum,
+                expected=expected,
+                waited_s=waited_s,
+                limit_s=limit_s,
+            ):
+                case Close():
+                    ctx.book.observe(Phase.JOIN, self._join_spread_s())
+                    return None
+                case wait:
+                    past_limit = monotonic_s() - self._began_s >= limit_s
+                    if not wait.has_quorum and past_limit and not has_said_so:
+                        has_said_so = True
+                        self._say_no_quorum(len(promised))
+                    if monotonic_s() - self._began_s >= give_up_s:
+                        return Aborted(f"{len(promised)} of {electorate.quorum} electors needed came")
+            await ctx.seats.changed.wait_within(0.1)
+
+    def _expected(self) -> set[PeerId]:
+        """Electors that answer and newcomers that announce they work on this round; in round 1 all of genesis."""
+        ctx = self._ctx
+        announced = {
+            peer
+            for peer, entry in ctx.announced().items()
+            if entry.round == ctx.round and entry.phase in ("training", "ready")
+        }
+        wanted = set(ctx.electorate.peers) | announced
+        if ctx.round > 1:
+            wanted -= {peer for peer, count in self._missed.items() if count >= _PROBES_MISSED}
+        return wanted | {ctx.me}
+
+    async def _probe(self) -> None:
+        """Asks those who are missing whether they live, so that the dead are not waited for."""
+        ctx = self._ctx
+        while True:
+            await asyncio.sleep(_PROBE_EVERY_S)
+            here = {ctx.me, *(guest.peer for guest in self._guests())}
+            await asyncio.gather(*(self._probe_one(peer) for peer in self._expected() - here))
+            ctx.seats.changed.fire()
+
+    async def _probe_one(self, peer: PeerId) -> None:
+        ctx = self._ctx
+        if peer in ctx.electorate.undialable:
+            return
+        try:
+            status = await ctx.caller.ask(peer, wire.GetStatus(), wire.Status, wire.MAX_REQUEST_BYTES, SHORT_CALL_S)
+        except (StreamLostError, ProtocolError):
+            self._missed[peer] = self._missed.get(peer, 0) + 1
+            return
+        self._missed[peer] = 0
+        if status.head >= ctx.round:
+            ctx.told_ahead()
+
+    async def _ask_witnesses(self) -> None:
+        witnesses = sorted(self._ctx.electorate.witnesses - {self._ctx.me})
+        await asyncio.gather(*(self._ask_witness(peer) for peer in witnesses))
+
+    async def _ask_witness(self, peer: PeerId) -> None:
+        ctx = self._ctx
+        request = wire.Prepare(ctx.round, self._ballot)
+        while True:
+            try:
+                answer = await ctx.caller.ask(peer, request, wire.PromiseIs, wire.MAX_CONTROL_BYTES, SHORT_CALL_S)
+                promise = wire.unseal(answer.promise, wire.Promise)
+                if answer.promise.author == peer and (promise.run_id, promise.round, promise.ballot) == (
+                    ctx.run.id,
+                    ctx.round,
+                    self._ballot,
+                ):
+                    self._promises[peer] = promise
+                    ctx.seats.changed.fire()
+                return
+            except (StreamLostError, ProtocolError):
+                await asyncio.sleep(_PROBE_EVERY_S)
+
+    def _say_no_quorum(self, present: int) -> None:
+        electorate = self._ctx.electorate
+        self._ctx.sink(
+            events.QuorumMissing(
+                round=self._ctx.round,
+                present=present,
+                needed=electorate.quorum,
+                electors=len(electorate.voters),
+            )
+        )
+
+    def _join_spread_s(self) -> float:
+        first_s = self._ctx.seats.waiting_since_s(self._ctx.round, self._ballot)
+        return monotonic_s() - min(self._began_s, self._began_s if first_s is None else first_s)
+
+    def _guests(self) -> list[Guest]:
+        return self._ctx.seats.at(self._ctx.round, self._ballot)
+
+    # --- reducing -----------------------------------------------------------------------------------------------------
+
+    async def _reduce(self) -> Candidate:
+        """Closes the roster, reduces under it, and makes the value that everybody is asked to vote for."""
+        ctx = self._ctx
+        joins = (self._own_join, *(guest.sealed for guest in self._guests()))
+        sealed = ctx.seal(wire.Roster(ctx.run.id, ctx.round, self._ballot, joins))
+        roster = read_roster(sealed, ctx.run, ctx.head.state_digest)
+        ctx.sink(
+            events.RosterReady(
+                round=ctx.round,
+                attempt=self._ballot.attempt,
+                leader=ctx.me,
+                peers=roster.peers,
+                form_s=monotonic_s() - self._began_s,
+            )
+        )
+        reduction = begin_reduction(ctx, roster, self._offer)
+        await asyncio.gather(*(guest.tell(wire.RosterClosed(sealed)) for guest in self._guests()))
+        await reduce(ctx, reduction)
+        results = [reduction.results[chunk] for chunk in range(ctx.run.grid.chunks)]
+        contributors = tuple(result.contributors for result in results)
+        if not any(roster.contributors(bitmap) for bitmap in contributors):
+            raise ProtocolError("nobody gave an update")
+        encoded = [result.data for result in results]
+        successor = await apply_results(ctx.run, ctx.head, encoded)
+        value = Value(
+            run_id=ctx.run.id,
+            epoch=0,
+            round=ctx.round,
+            previous=ctx.head.record_digest,
+            base_digest=ctx.head.state_digest,
+            roster=sealed,
+            weights=roster.weights,
+            chunk_digests=tuple(result_digest(result.contributors, result.data) for result in results),
+            contributors=contributors,
+            state_digest=successor.state_digest,
+        )
+        data = wire.encode(value)
+        return Candidate(data, value_digest(data), value, encoded, successor)
+
+    # --- deciding -----------------------------------------------------------------------------------------------------
+
+    async def _decide(self, held: Candidate) -> Outcome:
+        """Proposes, counts votes, and hands the certificate to everybody who should know."""
+        ctx = self._ctx
+        began_s = monotonic_s()
+        own_vote = await vote(ctx, self._ballot, held)
+        if own_vote is None:
+            return Aborted("this peer has promised a later attempt")
+        self.has_voted = True
+        proposal = ctx.seal(wire.Proposal(ctx.run.id, ctx.round, self._ballot, held.digest))
+        frame = wire.Propose(proposal, held.encoded)
+        guests = self._guests()
+        await asyncio.gather(*(guest.tell(frame) for guest in guests))
+        until_s = began_s + ctx.limit_s(Phase.VOTE, self._ballot.attempt)
+        electorate = ctx.electorate
+        members = frozenset(read_roster(held.value.roster, ctx.run, ctx.head.state_digest).peers)
+        votes = {ctx.me: own_vote}
+        asked_witnesses = False
+        while True:
+            for guest in guests:
+                if guest.vote is not None and guest.peer not in votes and self._is_vote(guest, held.digest):
+                    votes[guest.peer] = guest.vote
+            if not asked_witnesses and len(members & votes.keys()) * 2 > len(members):
+                asked_witnesses = True
+                question = wire.AskVote(proposal, held.encoded, tuple(votes.values()))
+                for peer in sorted(electorate.witnesses - {ctx.me}):
+                    self._helpers.append(asyncio.create_task(self._ask_vote(peer, question, held, votes)))
+            if len(votes.keys() & electorate.voters) >= electorate.quorum:
+                break
+            left_s = until_s - monotonic_s()
+            if left_s <= 0 or not await ctx.seats.changed.wait_within(left_s):
+                return InDoubt("too few votes came back in time")
+        ctx.book.observe(Phase.VOTE, monotonic_s() - began_s)
+        counted = tuple(sealed for peer, sealed in sorted(votes.items()) if peer in electorate.voters)
+        record = wire.encode(Record(held.encoded, counted))
+        outcome = await commit(ctx, record, held, [])
+        await asyncio.gather(*(guest.tell(wire.Committed(record)) for guest in guests))
+        told = {ctx.me, *(guest.peer for guest in guests)}
+        others = (electorate.peers | ctx.announced().keys()) - told
+        ctx.in_background(ctx.push(sorted(others), wire.PushRecord(record)))
+        return outcome
+
+    def _is_vote(self, guest: Guest, digest: bytes) -> bool:
+        sealed = guest.vote
+        if sealed is None or sealed.author != guest.peer:
+            return False
+        try:
+            given = wire.unseal(sealed, wire.Vote)
+        except ProtocolError as error:
+            self._ctx.sink(events.FrameRefused(peer=guest.peer, reason=str(error)))
+            return False
+        return given == wire.Vote(self._ctx.run.id, self._ctx.round, self._ballot, digest)
+
+    async def _ask_vote(
+        self, peer: PeerId, question: wire.AskVote, held: Candidate, votes: dict[PeerId, wire.Sealed]
+    ) -> None:
+        ctx = self._ctx
+        wanted = wire.Vote(ctx.run.id, ctx.round, self._ballot, held.digest)
+        try:
+            answer = await ctx.caller.ask(peer, question, wire.CastVote, wire.MAX_REQUEST_BYTES, SHORT_CALL_S)
+            if answer.vote.author == peer and wire.unseal(answer.vote, wire.Vote) == wanted:
+                votes[peer] = answer.vote
+                ctx.seats.changed.fire()
+        except (StreamLostError, ProtocolError):
+            return  # a witness that cannot be reached has not voted

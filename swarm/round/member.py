@@ -1,0 +1,131 @@
+"""What every member of an attempt does, leader or not: reduce under a roster, check a proposed value, vote, commit."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from swarm import events
+from swarm.clock import monotonic_s
+from swarm.errors import ProtocolError
+from swarm.identity.peer_id import PeerId
+from swarm.net import wire
+from swarm.round.context import Committed, Context, Offer
+from swarm.round.deadlines import Phase
+from swarm.round.reduction import Contribution, Reduction
+from swarm.round.results import complete
+from swarm.sovereignty.gate import Denied
+from swarm.state.head import Successor, apply_results
+from swarm.state.records import Record, Value, read_value, value_digest, verify_record
+from swarm.state.roster import Roster
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A value this peer holds every byte of, with the state it leads to."""
+
+    encoded: bytes
+    digest: bytes
+    value: Value
+    results: Sequence[bytes]
+    successor: Successor
+
+
+def begin_reduction(ctx: Context, roster: Roster, offer: Offer | None) -> Reduction:
+    """Asks the gate, then opens this peer's part in the roster's all-reduce. A denial withholds the update, no more."""
+    contribution = None
+    if offer is not None:
+        recipients = {seat.peer: seat.region for seat in roster.seats if seat.dialable and seat.peer != ctx.me}
+        judged = ctx.gate.check_update(round_number=roster.round, update_N=offer.x_N, recipients=recipients)
+        if isinstance(judged, Denied):
+            ctx.sink(events.UpdateDenied(round=roster.round, code=judged.code, reason=judged.reason))
+        else:
+            contribution = Contribution(offer.x_N, judged)
+    reduction = Reduction(
+        run=ctx.run,
+        roster=roster,
+        caller=ctx.caller,
+        gate=ctx.gate,
+        contribution=contribution,
+        limit_s=ctx.limit_s(Phase.REDUCE, roster.ballot.attempt),
+        sink=ctx.sink,
+    )
+    ctx.use_reduction(reduction)
+    return reduction
+
+
+async def reduce(ctx: Context, reduction: Reduction) -> None:
+    """Runs a reduction to its end and learns from how long it took. Raises StreamLostError if no owner is left."""
+    began_s = monotonic_s()
+    await reduction.run()
+    ctx.book.observe(Phase.REDUCE, monotonic_s() - began_s)
+    ctx.sink(
+        events.Reduced(
+            round=reduction.roster.round,
+            attempt=reduction.roster.ballot.attempt,
+            chunks=ctx.run.grid.chunks,
+            reduce_s=monotonic_s() - began_s,
+        )
+    )
+
+
+async def candidate(ctx: Context, encoded: bytes, holders: Sequence[PeerId]) -> Candidate:
+    """Checks a value, gets what is missing of its results, and computes the state it leads to.
+
+    Raises:
+        ProtocolError: the value does not follow this head, or leads to another state than it says.
+        StreamLostError: its bytes cannot be had now.
+    """
+    value, _ = read_value(
+        encoded,
+        ctx.run,
+        round_number=ctx.round,
+        previous=ctx.head.record_digest,
+        base_digest=ctx.head.state_digest,
+    )
+    digest = value_digest(encoded)
+    results = await complete(
+        run=ctx.run,
+        value=value,
+        digest=digest,
+        reduction=ctx.reduction,
+        archive=ctx.archive,
+        caller=ctx.caller,
+        holders=holders,
+    )
+    successor = await apply_results(ctx.run, ctx.head, results)
+    if successor.state_digest != value.state_digest:
+        raise ProtocolError(
+            f"round {value.round} leads to state {successor.state_digest.hex()[:16]} here and to "
+            f"{value.state_digest.hex()[:16]} at its leader: one of the two machines does not compute as it should"
+        )
+    return Candidate(encoded, digest, value, results, successor)
+
+
+async def vote(ctx: Context, ballot: wire.Ballot, held: Candidate) -> wire.Sealed | None:
+    """This peer's durable vote, or None if it has promised a later ballot. Its bytes are on disk before the vote is."""
+    await ctx.store.save_results(held.value.round, held.digest, held.results)
+    if not await ctx.acceptor.accept(held.value.round, ballot, held.encoded):
+        return None
+    return ctx.seal(wire.Vote(run_id=ctx.run.id, round=held.value.round, ballot=ballot, value_digest=held.digest))
+
+
+async def commit(ctx: Context, record: bytes, held: Candidate | None, holders: Sequence[PeerId]) -> Committed:
+    """Verifies a record of the open round and holds what it decides, durably.
+
+    Raises:
+        ProtocolError: the record is not what a quorum signed.
+        StreamLostError: its bytes cannot be had now.
+    """
+    decided = verify_record(
+        record,
+        ctx.run,
+        ctx.electorate,
+        round_number=ctx.round,
+        previous=ctx.head.record_digest,
+        base_digest=ctx.head.state_digest,
+    )
+    if held is None or held.digest != decided.digest:
+        encoded = wire.decode(record, Record).value
+        held = await candidate(ctx, encoded, [*holders, *decided.roster.peers])
+        await ctx.store.save_results(held.value.round, held.digest, held.results)
+    await ctx.store.save_record(decided.value.round, record)
+    return Committed(decided, held.successor)

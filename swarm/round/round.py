@@ -1,0 +1,179 @@
+"""The recipe of a round. Read this first.
+
+    wait for this peer's update (or for a reason to act without it)
+    attempt 1, 2, ...   lead it or follow its leader           lead.py, follow.py
+        form                signed joins -> one signed roster    closing.py, seats.py
+        reduce              chunk owners, int8, error feedback   reduction.py, piles.py
+        vote                durable votes -> certificate         acceptor.py, member.py
+    commit              the successor becomes the head; what was not delivered is carried on   settle.py
+
+Every attempt has another leader. An attempt ends committed, aborted (nothing happened) or in doubt (this peer voted and
+holds no certificate): then it keeps its inputs, asks, and goes on; Paxos carries its vote into the next attempt. A
+record that others push, or a later attempt that others are in already, interrupts what this peer is doing.
+"""
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+
+from swarm import events
+from swarm.clock import monotonic_s
+from swarm.errors import ProtocolError
+from swarm.identity.peer_id import PeerId
+from swarm.net import wire
+from swarm.net.tasks import first_of
+from swarm.net.transport import StreamLostError
+from swarm.round.context import SHORT_CALL_S, Aborted, Committed, Context, InDoubt, Offer, Outcome
+from swarm.round.deadlines import Phase
+from swarm.round.follow import follow
+from swarm.round.lead import lead
+from swarm.round.member import commit
+
+_FIRST_BACKOFF_S = 0.1
+_LONGEST_BACKOFF_S = 2.0
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The round is committed and the head has moved."""
+
+    committed: Committed
+    offer: Offer | None
+    """What this peer brought; None if the round ended before its update was ready."""
+
+
+@dataclass(frozen=True)
+class Behind:
+    """Others are at least a round further: catch up first (swarm.state.catchup)."""
+
+
+async def run_round(ctx: Context, pending: "asyncio.Future[Offer]") -> Finished | Behind:
+    """Takes the open round to its commit. `pending` becomes this peer's update; it may also come too late."""
+    began_s = monotonic_s()
+    promised = ctx.acceptor.promised_in(ctx.round)
+    attempt = 1 if promised is None else max(1, promised.attempt)
+    while True:
+        await _until_needed(ctx, pending, attempt)
+        if pending.done() and attempt == 1:
+            began_s = monotonic_s()
+        if ctx.news.is_behind:
+            ctx.news.is_behind = False
+            return Behind()
+        attempt = max(attempt, ctx.news.called_attempt)
+        offer = pending.result() if pending.done() else None
+        outcome = await _from_news(ctx) or await _attempt(ctx, attempt, offer)
+        match outcome:
+            case Committed():
+                await _advance(ctx, outcome, attempt, began_s)
+                return Finished(outcome, offer)
+            case Aborted(reason):
+                ctx.sink(events.RoundAborted(round=ctx.round, attempt=attempt, reason=reason))
+            case InDoubt():
+                ctx.sink(events.RoundInDoubt(round=ctx.round, attempt=attempt))
+            case None:
+                continue  # called away, or told of a record: look again
+        await _ask_around(ctx)
+        await asyncio.sleep(_backoff_s(ctx.me, attempt))
+        attempt += 1
+
+
+async def _until_needed(ctx: Context, pending: "asyncio.Future[Offer]", attempt: int) -> None:
+    """Returns when there is something to do: an update, news, or guests this peer has kept waiting long enough."""
+    while not (pending.done() or ctx.news.record is not None or ctx.news.is_behind):
+        called = max(attempt, ctx.news.called_attempt)
+        ballot = ctx.ballot(called)
+        since_s = ctx.seats.waiting_since_s(ctx.round, ballot)
+        left_s = 3600.0
+        if ballot.leader == ctx.me and since_s is not None:
+            left_s = since_s + ctx.limit_s(Phase.JOIN, called) - monotonic_s()
+            if left_s <= 0:
+                return
+        await first_of(_done(pending), ctx.news.changed.wait(), ctx.seats.changed.wait(), asyncio.sleep(left_s))
+
+
+async def _done(future: "asyncio.Future[Offer]") -> None:
+    await asyncio.wait([future])
+
+
+async def _attempt(ctx: Context, attempt: int, offer: Offer | None) -> Outcome | None:
+    """One attempt, unless news makes it pointless: then None."""
+    ballot = ctx.ballot(attempt)
+    ctx.sink(events.AttemptStarted(round=ctx.round, attempt=attempt, leader=ballot.leader))
+    work = lead(ctx, ballot, offer) if ballot.leader == ctx.me else follow(ctx, ballot, offer)
+    task = asyncio.create_task(work)
+    try:
+        while not task.done():
+            if ctx.news.record is not None or ctx.news.is_behind:
+                return None
+            if ctx.is_forming and ctx.news.called_attempt > attempt:
+                return None
+            changed = asyncio.create_task(ctx.news.changed.wait())
+            await asyncio.wait([task, changed], return_when=asyncio.FIRST_COMPLETED)
+            changed.cancel()
+        return task.result()
+    finally:
+        ctx.is_forming = False
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _from_news(ctx: Context) -> Committed | None:
+    """Commits a record that somebody pushed, if it is good and its bytes can be had."""
+    record, ctx.news.record = ctx.news.record, None
+    if record is None:
+        return None
+    try:
+        return await commit(ctx, record, None, sorted(ctx.electorate.peers))
+    except ProtocolError as error:
+        ctx.sink(events.FrameRefused(peer="", reason=str(error)))
+    except StreamLostError as error:
+        ctx.sink(events.RoundAborted(round=ctx.round, attempt=0, reason=str(error)))
+    return None
+
+
+async def _advance(ctx: Context, outcome: Committed, attempt: int, began_s: float) -> None:
+    """The successor becomes the head."""
+    decided = outcome.decided
+    ctx.head = outcome.successor.committed(ctx.run, decided)
+    ctx.news.record = None
+    ctx.news.called_attempt = 0
+    ctx.seats.clear_through(ctx.head.round)
+    await ctx.store.save_snapshot(ctx.head.round, (ctx.head.base_N, *ctx.head.outer_VN))
+    counted = {seat for bitmap in decided.value.contributors for seat in decided.roster.contributors(bitmap)}
+    ctx.sink(
+        events.RoundCommitted(
+            round=ctx.head.round,
+            attempt=attempt,
+            peers=decided.roster.peers,
+            contributors=len(counted),
+            state_digest=ctx.head.state_digest.hex(),
+            seconds=monotonic_s() - began_s,
+        )
+    )
+
+
+async def _ask_around(ctx: Context) -> None:
+    """After a failed attempt: perhaps somebody holds this round's record."""
+    peers = sorted((ctx.electorate.peers | ctx.announced().keys()) - ctx.electorate.undialable - {ctx.me})
+    await asyncio.gather(*(_ask_for_record(ctx, peer) for peer in peers))
+
+
+async def _ask_for_record(ctx: Context, peer: PeerId) -> None:
+    try:
+        answer = await ctx.caller.ask(
+            peer,
+            wire.GetRecords(ctx.round),
+            wire.RecordIs | wire.Missing,
+            wire.MAX_CONTROL_BYTES,
+            SHORT_CALL_S,
+        )
+        if isinstance(answer, wire.RecordIs):
+            ctx.told_record(answer.record)
+    except (StreamLostError, ProtocolError):
+        return  # it knows nothing that helps
+
+
+def _backoff_s(me: PeerId, attempt: int) -> float:
+    """Longer with every attempt, and different for every peer, so that they do not keep colliding."""
+    spread = hashlib.sha256(f"{me}/{attempt}".encode()).digest()[0] / 255
+    return min(_FIRST_BACKOFF_S * 1.5 ** (attempt - 1), _LONGEST_BACKOFF_S) * (0.5 + spread)

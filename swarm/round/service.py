@@ -1,0 +1,137 @@
+"""What a peer answers to others about rounds, each on its own stream. Bad requests raise ProtocolError and change nothing."""
+
+import asyncio
+
+from swarm.clock import monotonic_s
+from swarm.errors import ProtocolError
+from swarm.net import wire
+from swarm.net.audited import AuditedStream
+from swarm.round.context import Context
+from swarm.round.reduction import Reduction
+from swarm.round.seats import Guest
+from swarm.round.witness import Witness
+from swarm.sovereignty.gate import Denied
+from swarm.state.roster import read_join
+
+_ATTEMPTS_AHEAD = 64
+"""No honest peer is further ahead than this within a round."""
+_ROSTER_RACE_S = 10.0
+"""How long a lane may wait for this peer to learn of the roster it belongs to."""
+
+
+async def serve_round(ctx: Context, stream: AuditedStream, request: wire.Request, region: str) -> None:
+    """Serves one request of the round protocol, by an admitted peer of `region`, to the end of its stream."""
+    match request:
+        case wire.GetStatus():
+            await stream.send(wire.Status(ctx.head.round, ctx.head.record_digest, ctx.news.called_attempt, ""))
+        case wire.JoinRound(sealed):
+            await _seat(ctx, stream, sealed)
+        case wire.OpenReduce(round_number, ballot):
+            reduction = await _reduction_of(ctx, round_number, ballot)
+            if reduction is not None:
+                await reduction.serve(stream)
+        case wire.GetReduced(round_number, ballot, chunks):
+            await _give_reduced(ctx, stream, round_number, ballot, chunks)
+        case wire.GetResults():
+            await _give_results(ctx, stream, request, region)
+        case wire.Prepare():
+            await stream.send(await Witness(ctx.run, ctx.identity, ctx.acceptor).prepare(request))
+        case wire.AskVote():
+            await stream.send(await Witness(ctx.run, ctx.identity, ctx.acceptor).vote(request))
+        case wire.CallToAttempt(round_number, ballot):
+            if round_number == ctx.round:
+                _check_ballot(ctx, ballot)
+                ctx.call_to(ballot.attempt)
+        case wire.PushRecord(record):
+            ctx.told_record(record)
+        case _:
+            raise ProtocolError(f"{type(request).__name__} is not for a peer")
+
+
+async def _seat(ctx: Context, stream: AuditedStream, sealed: wire.Sealed) -> None:
+    """A join at this leader's table; holds the stream until either side leaves."""
+    join, seat = read_join(sealed, ctx.run)
+    if sealed.author != stream.remote:
+        raise ProtocolError("a join that belongs to another peer")
+    if join.round <= ctx.head.round:
+        record = ctx.store.load_record(join.round)
+        answer = wire.Refusal("ahead", f"round {join.round} is over") if record is None else wire.Committed(record)
+        await stream.send(answer)
+        return
+    if join.round > ctx.round:
+        ctx.told_ahead()
+        await stream.send(wire.Refusal("behind", f"this peer is still at round {ctx.round}"))
+        return
+    if join.base_digest != ctx.head.state_digest:
+        await stream.send(wire.Refusal("other_base", "this peer stands on another base"))
+        return
+    _check_ballot(ctx, join.ballot)
+    if join.ballot.leader != ctx.me:
+        raise ProtocolError("a join for another leader")
+    if stream.remote in ctx.electorate.peers:
+        ctx.call_to(join.ballot.attempt)
+    guest = Guest(stream, sealed, join, seat)
+    ctx.seats.add(guest, monotonic_s())
+    await guest.attend(ctx.seats.changed)
+
+
+def _check_ballot(ctx: Context, ballot: wire.Ballot) -> None:
+    """A ballot of the open round names the leader everybody computes for its attempt."""
+    highest = max(ctx.news.called_attempt, 1) + _ATTEMPTS_AHEAD
+    if not 1 <= ballot.attempt <= highest or ballot != ctx.ballot(ballot.attempt):
+        raise ProtocolError(f"a ballot that no attempt of round {ctx.round} has")
+
+
+async def _reduction_of(ctx: Context, round_number: int, ballot: wire.Ballot) -> Reduction | None:
+    """The reduction a lane is for, waiting while this peer has yet to hear of its roster; None if it never does."""
+    if round_number > ctx.round + 1:
+        raise ProtocolError("a lane for a round that is not near")
+    until_s = monotonic_s() + _ROSTER_RACE_S
+    while monotonic_s() < until_s:
+        reduction = ctx.reduction
+        if reduction is not None:
+            here = (reduction.roster.round, reduction.roster.ballot)
+            if here == (round_number, ballot):
+                return reduction
+            if here > (round_number, ballot):
+                return None
+        await ctx.news.changed.wait_within(until_s - monotonic_s())
+    return None
+
+
+async def _give_reduced(
+    ctx: Context, stream: AuditedStream, round_number: int, ballot: wire.Ballot, chunks: tuple[int, ...]
+) -> None:
+    reduction = ctx.reduction
+    is_this = reduction is not None and (reduction.roster.round, reduction.roster.ballot) == (
+        round_number,
+        ballot,
+    )
+    for chunk in chunks:
+        result = reduction.results.get(chunk) if reduction is not None and is_this else None
+        if reduction is None or result is None:
+            await stream.send(wire.Missing())
+        else:
+            await reduction.send_result(stream, result)
+
+
+async def _give_results(ctx: Context, stream: AuditedStream, request: wire.GetResults, region: str) -> None:
+    """Result bytes of a committed value, or of the one this peer has voted for in the open round."""
+    found = ctx.value_with(request.round, request.value_digest)
+    for chunk in request.chunks:
+        if not 0 <= chunk < ctx.run.grid.chunks:
+            raise ProtocolError(f"there is no chunk {chunk}")
+        data = None if found is None else ctx.archive.result(found[0], request.value_digest, chunk)
+        if found is None or data is None:
+            await stream.send(wire.Missing())
+            continue
+        value, roster = found
+        contributors = value.contributors[chunk]
+        permit = ctx.gate.check_result(
+            members=roster.members_in(contributors), recipient=stream.remote, recipient_region=region
+        )
+        if isinstance(permit, Denied):
+            await stream.send(wire.Refusal(permit.code, permit.reason))
+            return
+        await stream.send(wire.ChunkResult(chunk, contributors, data), permit)
+        await asyncio.sleep(0)

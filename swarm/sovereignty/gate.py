@@ -1,0 +1,79 @@
+"""The gate judges what an update means before a byte of it leaves: label, recipients' regions, finite numbers.
+
+It judges meaning; the audited transport (swarm.net.audited) records bytes. The gate does not know how frames are sent, and
+nothing else in the program can make a `Permit`.
+
+Rules, in order:
+  1. `private` data: nothing derived from it leaves.
+  2. An update with a NaN or an infinity in it does not leave.
+  3. A single update crosses a border only when the charter's `min_contributors` is 1 and its data is `open`.
+  4. An aggregate crosses a border only when it holds at least `min_contributors` members.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from swarm.identity.peer_id import PeerId
+from swarm.sovereignty import permit as permits
+from swarm.sovereignty.labels import Label
+from swarm.sovereignty.permit import PROTOCOL_KINDS, Kind, Permit
+
+
+@dataclass(frozen=True)
+class Denied:
+    """Nothing leaves. `code` is stable, `reason` is for people."""
+
+    code: str
+    reason: str
+
+
+class Gate:
+    """One peer's gate, under its policy's strictest label and the charter's border rule."""
+
+    def __init__(self, *, region: str, label: Label, min_contributors: int) -> None:
+        self._region = region
+        self._label = label
+        self._min_contributors = min_contributors
+        self.standing = self._permit("protocol", PROTOCOL_KINDS, None)
+        """For frames that carry neither an update nor a fresh aggregate."""
+
+    def check_update(
+        self, *, round_number: int, update_N: np.ndarray, recipients: Mapping[PeerId, str]
+    ) -> Permit | Denied:
+        """Whether this peer's own update may go to `recipients` (peer id -> region).
+
+        `update_N` is float32 [N], residual included: exactly what will be encoded.
+        """
+        if self._label is Label.PRIVATE:
+            return Denied("private_data", "the data is labelled private and no privacy tier allows it to leave")
+        if not np.isfinite(np.dot(update_N, update_N)) and not np.isfinite(update_N).all():
+            return Denied("not_finite", "the update holds a NaN or an infinity")
+        abroad = sorted({region for region in recipients.values() if region != self._region})
+        if abroad and self._min_contributors > 1:
+            return Denied(
+                "single_update_would_cross",
+                f"single updates may not leave region {self._region} (min_contributors = {self._min_contributors}), "
+                f"and this round's owners are also in {', '.join(abroad)}",
+            )
+        if abroad and self._label is not Label.OPEN:
+            return Denied(
+                "label_forbids_crossing",
+                f"the data is labelled {self._label}, so its single update may not leave region {self._region}",
+            )
+        return self._permit(f"update/{round_number}", frozenset({Kind.UPDATE}), frozenset(recipients))
+
+    def check_result(self, *, members: int, recipient: PeerId, recipient_region: str) -> Permit | Denied:
+        """Whether an aggregate of `members` distinct members may go to one peer."""
+        if recipient_region != self._region and members < self._min_contributors:
+            return Denied(
+                "aggregate_too_small",
+                f"an aggregate of {members} members may not leave region {self._region} "
+                f"(min_contributors = {self._min_contributors})",
+            )
+        return self._permit(f"result/{members}", frozenset({Kind.RESULT}), frozenset({recipient}))
+
+    @staticmethod
+    def _permit(id: str, kinds: frozenset[Kind], peers: frozenset[PeerId] | None) -> Permit:
+        return Permit(permits._GATE_TOKEN, id, kinds, peers)  # pyright: ignore[reportPrivateUsage]

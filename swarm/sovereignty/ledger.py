@@ -1,0 +1,100 @@
+"""The record of every byte that left: one JSON line per frame, written before the frame goes.
+
+Append-only. A line torn by a crash is completed with a newline on the next start, never rewritten. It counts payload
+bytes handed to the transport; transport encryption, acknowledgements and the DHT's own upkeep come on top.
+"""
+
+import os
+from collections import Counter
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import blake3
+import msgspec
+
+from swarm.clock import WallClock
+from swarm.errors import StateError
+from swarm.sovereignty.permit import Kind
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of `ledger.jsonl`."""
+
+    at: float
+    """Unix seconds."""
+    peer: str
+    """The recipient's peer id, or "directory" for announcements."""
+    kind: Kind
+    bytes: int
+    digest: str
+    """Hex BLAKE3 of the payload."""
+    permit: str
+    """Id of the permit the gate gave."""
+
+
+class Ledger:
+    """One peer's ledger; `totals` counts bytes by kind since it was opened."""
+
+    def __init__(self, path: Path | None, clock: WallClock) -> None:
+        """Opens `path` for appending; None keeps totals only (simulations).
+
+        Raises:
+            StateError: the file cannot be written.
+        """
+        self._clock = clock
+        self._file = None
+        self.totals: Counter[Kind] = Counter()
+        if path is not None:
+            try:
+                self._file = path.open("ab+", buffering=0)
+                if self._file.seek(0, os.SEEK_END) > 0:
+                    self._file.seek(-1, os.SEEK_END)
+                    if self._file.read(1) != b"\n":
+                        self._file.write(b"\n")
+            except OSError as error:
+                raise StateError(f"cannot write the ledger {path}: {error.strerror}") from None
+
+    def record(self, peer: str, kind: Kind, payload: bytes, permit_id: str) -> None:
+        """Writes one line. Raises StateError when the disk refuses: then the frame must not go."""
+        self.totals[kind] += len(payload)
+        if self._file is None:
+            return
+        entry = Entry(
+            at=self._clock(),
+            peer=peer,
+            kind=kind,
+            bytes=len(payload),
+            digest=blake3.blake3(payload).hexdigest(),
+            permit=permit_id,
+        )
+        try:
+            self._file.write(msgspec.json.encode(entry) + b"\n")
+        except OSError as error:
+            raise StateError(f"cannot write the ledger, so nothing may leave: {error.strerror}") from None
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read_totals(path: Path) -> dict[str, int]:
+    """Bytes by kind over a whole ledger file. Raises StateError naming the first bad line."""
+    totals: Counter[str] = Counter()
+    decoder = msgspec.json.Decoder(Entry)
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                entry = decoder.decode(line)
+            except (msgspec.ValidationError, msgspec.DecodeError) as error:
+                raise StateError(f"{path}, line {number}: {error}") from None
+            totals[entry.kind] += entry.bytes
+    return dict(totals)

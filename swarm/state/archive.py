@@ -1,0 +1,30 @@
+"""Result bytes this peer has on disk, found by the digest of the value they belong to."""
+
+from itertools import accumulate
+
+from swarm.net import wire
+from swarm.state.records import Record, Value, value_digest
+from swarm.state.run import Run
+from swarm.state.store import Store
+
+
+class Archive:
+    """Results of the last rounds and of the value this peer voted for, in the layout of `Store.save_results`."""
+
+    def __init__(self, run: Run, store: Store) -> None:
+        self._store = store
+        sizes = [run.encoded_bytes(chunk) for chunk in range(run.grid.chunks)]
+        self._spans = list(zip(accumulate(sizes, initial=0), sizes, strict=False))
+
+    def result(self, value: Value, digest: bytes, chunk: int) -> bytes | None:
+        """The encoded mean of one chunk, or None if it is not kept."""
+        offset, length = self._spans[chunk]
+        return self._store.load_result(value.round, digest, offset, length)
+
+    def committed_value(self, round_number: int) -> tuple[Value, bytes] | None:
+        """The value this peer saw committed in a round, with its digest."""
+        data = self._store.load_record(round_number)
+        if data is None:
+            return None
+        encoded = wire.decode(data, Record).value
+        return wire.decode(encoded, Value), value_digest(encoded)

@@ -1,0 +1,247 @@
+"""The receiving side: from nothing, or from a head that others have left behind, to the swarm's head.
+
+Trust comes from the chain of records alone: each is verified against the electorate that the one before it left, from
+the charter on. Then the state is either replayed (few rounds missed, results still kept) or downloaded, every piece
+checked against a Merkle leaf of the state digest that the last record's quorum signed. Who gives the bytes does not matter.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from swarm.errors import NetworkError, ProtocolError
+from swarm.identity.peer_id import PeerId
+from swarm.net import wire
+from swarm.net.calls import Caller
+from swarm.net.transport import StreamLostError
+from swarm.state.head import Head, apply_results
+from swarm.state.records import NO_RECORD, Decided, Electorate, verify_record
+from swarm.state.roster import result_digest
+from swarm.state.run import Run
+from swarm.state.store import KEPT_ROUNDS, Store
+from swarm.vector.digest import root_of_state, state_leaf
+
+_ASK_LIMIT_S = 5.0
+_STALL_LIMIT_S = 10.0
+_PIECES_PER_REQUEST = 32
+_LEAF_BYTES = 256
+"""More than a Merkle leaf has."""
+
+
+@dataclass(frozen=True)
+class CaughtUp:
+    """Where this peer stands now and how it got there."""
+
+    head: Head
+    replayed: bool
+    bytes_received: int
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """A verified point of the chain."""
+
+    round: int
+    digest: bytes
+    electorate: Electorate
+    state_digest: bytes
+
+
+class CatchUp:
+    """One catching up from `donors`, in their order of preference."""
+
+    def __init__(
+        self, run: Run, store: Store, caller: Caller, donors: Sequence[PeerId], say: Callable[[str], None]
+    ) -> None:
+        self._run = run
+        self._store = store
+        self._caller = caller
+        self._donors = [peer for peer in donors if peer != caller.peer_id]
+        self._say = say
+        self._received = 0
+
+    async def run(self, head: Head | None) -> CaughtUp:
+        """The highest state that a quorum signed and that the donors still hold.
+
+        Raises:
+            NetworkError: no donor can be reached, or none has what is needed.
+        """
+        mark = self._genesis() if head is None else self._mark_of(head)
+        decided: list[Decided] = []
+        for donor in self._donors:
+            start = decided[-1] if decided else None
+            decided += await self._records(donor, self._mark_after(mark, start))
+        if head is not None and not decided:
+            return CaughtUp(head, True, self._received)
+        if head is not None and len(decided) <= KEPT_ROUNDS:
+            replayed = await self._replay(head, decided)
+            if replayed is not None:
+                return CaughtUp(replayed, True, self._received)
+        # Donors keep few snapshots, so the newest round is tried first and the one before it if they have moved on.
+        for last in (*reversed(decided[-2:]), None):
+            if last is None and decided:
+                break
+            target = mark if last is None else self._mark_after(mark, last)
+            vectors = await self._download(target)
+            if vectors is not None:
+                for item in decided:
+                    await self._store.save_record(item.value.round, item.record)
+                head = Head(
+                    target.round,
+                    target.digest,
+                    target.electorate,
+                    vectors[0],
+                    vectors[1:],
+                    target.state_digest,
+                )
+                await self._store.save_snapshot(head.round, vectors)
+                return CaughtUp(head, False, self._received)
+        raise NetworkError(f"none of {len(self._donors)} peers gave a state that its quorum signed; try again")
+
+    def _genesis(self) -> _Mark:
+        digest = bytes.fromhex(self._run.charter.model.state_digest)
+        return _Mark(0, NO_RECORD, Electorate.genesis(self._run), digest)
+
+    @staticmethod
+    def _mark_of(head: Head) -> _Mark:
+        return _Mark(head.round, head.record_digest, head.electorate, head.state_digest)
+
+    def _mark_after(self, mark: _Mark, decided: Decided | None) -> _Mark:
+        if decided is None:
+            return mark
+        electorate = Electorate.after(self._run, decided.roster)
+        return _Mark(decided.value.round, decided.digest, electorate, decided.value.state_digest)
+
+    async def _records(self, donor: PeerId, mark: _Mark) -> list[Decided]:
+        """Records after `mark` that this donor has, as far as they verify."""
+        decided: list[Decided] = []
+        while True:
+            got_any = False
+            try:
+                stream = await self._caller.open(donor, wire.GetRecords(mark.round + 1), _ASK_LIMIT_S)
+            except StreamLostError:
+                return decided
+            try:
+                while True:
+                    async with asyncio.timeout(_STALL_LIMIT_S):
+                        answer = await stream.receive(wire.RecordIs | wire.Missing, wire.MAX_CONTROL_BYTES)
+                    if isinstance(answer, wire.Missing):
+                        break
+                    item = verify_record(
+                        answer.record,
+                        self._run,
+                        mark.electorate,
+                        round_number=mark.round + 1,
+                        previous=mark.digest,
+                        base_digest=mark.state_digest,
+                    )
+                    self._received += len(answer.record)
+                    decided.append(item)
+                    mark = self._mark_after(mark, item)
+                    got_any = True
+            except (StreamLostError, ProtocolError, TimeoutError) as error:
+                self._say(f"{donor} gave records up to round {mark.round}: {error or 'then it stalled'}")
+                return decided
+            finally:
+                stream.close()
+            if not got_any:
+                return decided
+
+    async def _replay(self, head: Head, decided: Sequence[Decided]) -> Head | None:
+        """Applies the missed rounds' results one after another; None if somebody's bytes are not to be had."""
+        for item in decided:
+            results = await self._results(item)
+            if results is None:
+                return None
+            successor = await apply_results(self._run, head, results)
+            if successor.state_digest != item.value.state_digest:
+                self._say(
+                    f"round {item.value.round} does not replay to the state its quorum signed; downloading instead"
+                )
+                return None
+            await self._store.save_results(item.value.round, item.digest, results)
+            await self._store.save_record(item.value.round, item.record)
+            head = successor.committed(self._run, item)
+        await self._store.save_snapshot(head.round, (head.base_N, *head.outer_VN))
+        return head
+
+    async def _results(self, item: Decided) -> list[bytes] | None:
+        chunks = range(self._run.grid.chunks)
+        request = wire.GetResults(item.value.round, item.digest, tuple(chunks))
+        limit_bytes = self._run.encoded_bytes(0) + wire.MAX_CHUNK_OVERHEAD_BYTES
+        for donor in self._donors:
+            results: list[bytes] = []
+            try:
+                stream = await self._caller.open(donor, request, _ASK_LIMIT_S)
+            except StreamLostError:
+                continue
+            try:
+                for chunk in chunks:
+                    async with asyncio.timeout(_STALL_LIMIT_S):
+                        answer = await stream.receive(wire.ChunkResult, limit_bytes)
+                    if result_digest(answer.contributors, answer.data) != item.value.chunk_digests[chunk]:
+                        raise ProtocolError("a result that is not the one its quorum signed")
+                    self._run.codec.check(answer.data, self._run.grid.length(chunk))
+                    results.append(answer.data)
+                    self._received += len(answer.data)
+            except (StreamLostError, ProtocolError, TimeoutError):
+                continue
+            finally:
+                stream.close()
+            return results
+        return None
+
+    async def _download(self, mark: _Mark) -> tuple[np.ndarray, ...] | None:
+        """Every vector of the state at `mark`, each piece checked; None if the donors cannot complete it."""
+        run = self._run
+        count = (1 + run.rule.vectors) * run.grid.chunks
+        vectors = tuple(np.empty(run.grid.elements, np.float32) for _ in range(1 + run.rule.vectors))
+        missing = list(range(count))
+        for donor in self._donors:
+            while missing:
+                batch = missing[:_PIECES_PER_REQUEST]
+                got = await self._pieces(donor, mark, batch, vectors)
+                missing = [index for index in missing if index not in got]
+                if len(got) < len(batch):
+                    break
+                self._say(f"Shared Base of round {mark.round}: {count - len(missing)} of {count} pieces")
+        return None if missing else vectors
+
+    async def _pieces(
+        self, donor: PeerId, mark: _Mark, batch: Sequence[int], vectors: tuple[np.ndarray, ...]
+    ) -> set[int]:
+        """Puts pieces that verify into `vectors`; returns which."""
+        run, got = self._run, set[int]()
+        count = len(vectors) * run.grid.chunks
+        piece_bytes = 4 * run.grid.chunk_elements + wire.MAX_CHUNK_OVERHEAD_BYTES
+        try:
+            stream = await self._caller.open(donor, wire.GetState(mark.round, tuple(batch)), _ASK_LIMIT_S)
+        except StreamLostError:
+            return got
+        try:
+            async with asyncio.timeout(_STALL_LIMIT_S):
+                state = await stream.receive(
+                    wire.StateIs | wire.Missing, count * _LEAF_BYTES + wire.MAX_CHUNK_OVERHEAD_BYTES
+                )
+            if isinstance(state, wire.Missing):
+                return got
+            if len(state.leaves) != count or root_of_state(state.leaves) != mark.state_digest:
+                raise ProtocolError("a state that is not the one its quorum signed")
+            for index in batch:
+                async with asyncio.timeout(_STALL_LIMIT_S):
+                    piece = await stream.receive(wire.StateChunk, piece_bytes)
+                vector, chunk = divmod(index, run.grid.chunks)
+                wanted = run.grid.length(chunk) * 4
+                is_right = piece.index == index and len(piece.data) == wanted
+                if not is_right or state_leaf(vector, chunk, piece.data) != state.leaves[index]:
+                    raise ProtocolError("a piece of the state that is not what its leaf says")
+                vectors[vector][run.grid.bounds(chunk)] = np.frombuffer(piece.data, "<f4")
+                got.add(index)
+                self._received += len(piece.data)
+        except (StreamLostError, ProtocolError, TimeoutError) as error:
+            self._say(f"{donor} is dropped as a source of the state: {error or 'it stalled'}")
+        finally:
+            stream.close()
+        return got

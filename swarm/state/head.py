@@ -1,0 +1,75 @@
+"""The Shared Base a peer stands on: the last committed round, its electorate, the base and the outer-optimiser state.
+
+Arrays are never changed in place: a round makes a successor beside them, which becomes the head only when the round is
+committed. So a vote can be cast on the successor's digest and taken back by doing nothing.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from swarm.state.records import NO_RECORD, Decided, Electorate
+from swarm.state.run import Run
+from swarm.vector.digest import chunk_bytes, root_of_state, state_leaf
+
+
+@dataclass(frozen=True)
+class Head:
+    """State after `round` committed rounds; round 0 is the charter's state 0."""
+
+    round: int
+    record_digest: bytes
+    electorate: Electorate
+    base_N: np.ndarray
+    """Float32 [N]."""
+    outer_VN: tuple[np.ndarray, ...]
+    """Outer-optimiser vectors, float32 [N] each."""
+    state_digest: bytes
+
+    @classmethod
+    def genesis(cls, run: Run, base_N: np.ndarray) -> "Head":
+        """State 0. The caller has checked its digest against the charter (`swarm.state.snapshot`)."""
+        outer_VN = tuple(np.zeros_like(base_N) for _ in range(run.rule.vectors))
+        digest = bytes.fromhex(run.charter.model.state_digest)
+        return cls(0, NO_RECORD, Electorate.genesis(run), base_N, outer_VN, digest)
+
+
+@dataclass(frozen=True)
+class Successor:
+    """What the head becomes if a round commits with given results."""
+
+    base_N: np.ndarray
+    outer_VN: tuple[np.ndarray, ...]
+    state_digest: bytes
+
+    def committed(self, run: Run, decided: Decided) -> Head:
+        return Head(
+            decided.value.round,
+            decided.digest,
+            Electorate.after(run, decided.roster),
+            self.base_N,
+            self.outer_VN,
+            self.state_digest,
+        )
+
+
+async def apply_results(run: Run, head: Head, results: Sequence[bytes]) -> Successor:
+    """The outer step of round head.round + 1 on encoded chunk means, in grid order; yields between chunks.
+
+    Deterministic: a pure function of the head's bits and the results' bytes.
+    """
+    base_N = head.base_N.copy()
+    outer_VN = tuple(vector.copy() for vector in head.outer_VN)
+    vectors = (base_N, *outer_VN)
+    leaves: list[list[bytes]] = [[] for _ in vectors]
+    for chunk, data in enumerate(results):
+        bounds = run.grid.bounds(chunk)
+        mean_N = run.codec.decode(data, run.grid.length(chunk))
+        run.rule.step(base_N[bounds], tuple(v[bounds] for v in outer_VN), mean_N, head.round + 1)
+        for number, vector_N in enumerate(vectors):
+            leaves[number].append(state_leaf(number, chunk, chunk_bytes(vector_N[bounds])))
+        await asyncio.sleep(0)
+    digest = root_of_state([leaf for of_vector in leaves for leaf in of_vector])
+    return Successor(base_N, outer_VN, digest)

@@ -1,0 +1,145 @@
+"""Commit records: what a round decided, with the votes that prove it. They chain by hash and verify alone, from the charter.
+
+A record's identity is the digest of its value; which votes of the quorum it carries may differ from peer to peer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import blake3
+
+from swarm.errors import ProtocolError
+from swarm.identity.peer_id import PeerId
+from swarm.net import wire
+from swarm.state.roster import Roster, read_roster
+from swarm.state.run import Run
+
+DIGEST_BYTES = 32
+NO_RECORD = b""
+"""What round 1 has as its previous record."""
+
+
+class Value(wire.Frame):
+    """What one round decides. Everyone who applies it gets the same base."""
+
+    run_id: str
+    epoch: int
+    """Number of the charter amendment in force; 0 until there is one."""
+    round: int
+    previous: bytes
+    """Digest of the record before."""
+    base_digest: bytes
+    """State digest before this round."""
+    roster: wire.Sealed
+    weights: tuple[int, ...]
+    chunk_digests: tuple[bytes, ...]
+    contributors: tuple[bytes, ...]
+    """Per chunk, a bitmap over the roster."""
+    state_digest: bytes
+    """State digest after this round."""
+
+
+class Record(wire.Frame):
+    """A value and a quorum of votes for it, all in one ballot."""
+
+    value: bytes
+    votes: tuple[wire.Sealed, ...]
+
+
+@dataclass(frozen=True)
+class Electorate:
+    """Who votes on a round. Every quorum is more than half of them."""
+
+    peers: frozenset[PeerId]
+    """Peers of the last committed roster, or the charter's genesis."""
+    witnesses: frozenset[PeerId]
+    """Charter witnesses: they vote and never reduce."""
+    undialable: frozenset[PeerId] = frozenset()
+
+    @property
+    def voters(self) -> frozenset[PeerId]:
+        return self.peers | self.witnesses
+
+    @property
+    def quorum(self) -> int:
+        return len(self.voters) // 2 + 1
+
+    @classmethod
+    def genesis(cls, run: Run) -> "Electorate":
+        genesis = run.charter.genesis
+        return cls(frozenset(genesis.peers), frozenset(genesis.witnesses))
+
+    @classmethod
+    def after(cls, run: Run, roster: Roster) -> "Electorate":
+        """The electorate of the round after one that committed with this roster."""
+        undialable = frozenset(seat.peer for seat in roster.seats if not seat.dialable)
+        return cls(frozenset(roster.peers), frozenset(run.charter.genesis.witnesses), undialable)
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A verified record."""
+
+    record: bytes
+    digest: bytes
+    value: Value
+    roster: Roster
+
+
+def value_digest(value: bytes) -> bytes:
+    """Digest of an encoded value: the identity of its record. 32 bytes."""
+    return blake3.blake3(value).digest()
+
+
+def read_value(
+    data: bytes, run: Run, *, round_number: int, previous: bytes, base_digest: bytes
+) -> tuple[Value, Roster]:
+    """A value that may follow the given head. Raises ProtocolError for anything that is wrong with it."""
+    value = wire.decode(data, Value)
+    if (value.run_id, value.epoch, value.round) != (run.id, 0, round_number):
+        raise ProtocolError(f"a value of another run, epoch or round (wanted round {round_number}, got {value.round})")
+    if value.previous != previous or value.base_digest != base_digest:
+        raise ProtocolError(f"a value of round {round_number} that follows another history")
+    roster = read_roster(value.roster, run, base_digest)
+    if roster.round != round_number or value.weights != roster.weights:
+        raise ProtocolError("a value whose weights are not its roster's by the charter's policy")
+    if not len(value.chunk_digests) == len(value.contributors) == run.grid.chunks:
+        raise ProtocolError("a value with the wrong number of chunks")
+    if {len(digest) for digest in (*value.chunk_digests, value.state_digest)} != {DIGEST_BYTES}:
+        raise ProtocolError("a value with a digest of the wrong length")
+    for bitmap in value.contributors:
+        roster.contributors(bitmap)
+    return value, roster
+
+
+def count_votes(
+    votes: Sequence[wire.Sealed], run: Run, round_number: int, digest: bytes
+) -> dict[wire.Ballot, frozenset[PeerId]]:
+    """Who voted for the value with this digest, by ballot. ProtocolError for a vote that is not what it says."""
+    by_ballot: dict[wire.Ballot, frozenset[PeerId]] = {}
+    for sealed in votes:
+        vote = wire.unseal(sealed, wire.Vote)
+        if (vote.run_id, vote.round, vote.value_digest) != (run.id, round_number, digest):
+            raise ProtocolError("a vote for something else")
+        by_ballot[vote.ballot] = by_ballot.get(vote.ballot, frozenset()) | {sealed.author}
+    return by_ballot
+
+
+def verify_record(
+    data: bytes, run: Run, electorate: Electorate, *, round_number: int, previous: bytes, base_digest: bytes
+) -> Decided:
+    """A record that a quorum of `electorate` signed and that follows the given head.
+
+    Raises:
+        ProtocolError: it is not.
+    """
+    record = wire.decode(data, Record)
+    digest = value_digest(record.value)
+    value, roster = read_value(record.value, run, round_number=round_number, previous=previous, base_digest=base_digest)
+    if len(record.votes) > len(electorate.voters):
+        raise ProtocolError("a record with more votes than there are electors")
+    by_ballot = count_votes(record.votes, run, round_number, digest)
+    most = max((len(voters & electorate.voters) for voters in by_ballot.values()), default=0)
+    if most < electorate.quorum:
+        raise ProtocolError(f"a record of round {round_number} with {most} valid votes, {electorate.quorum} are needed")
+    return Decided(data, digest, value, roster)

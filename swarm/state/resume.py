@@ -1,0 +1,88 @@
+"""From a state folder back to a head: the newest snapshot that is what its record says, then the records after it.
+
+What does not verify is passed over and reported, never deleted or overwritten; the swarm has the rest.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from swarm.errors import ProtocolError
+from swarm.net import wire
+from swarm.state.archive import Archive
+from swarm.state.head import Head, apply_results
+from swarm.state.records import Electorate, Record, Value, value_digest, verify_record
+from swarm.state.roster import read_roster
+from swarm.state.run import Run
+from swarm.state.store import Store
+from swarm.vector.digest import state_digest
+
+
+async def resume(run: Run, store: Store, say: Callable[[str], None]) -> Head | None:
+    """The latest head this store can prove, or None if it holds none."""
+    for round_number in store.snapshots():
+        head = _head_at(run, store, round_number)
+        if head is None:
+            say(f"the snapshot of round {round_number} is damaged; it is kept and an older one is used")
+            continue
+        return await _replay(run, store, head)
+    return None
+
+
+def state_zero(run: Run, base_N: np.ndarray) -> Head | None:
+    """State 0 from its base, or None if it is not the one in the charter."""
+    outer_VN = tuple(np.zeros_like(base_N) for _ in range(run.rule.vectors))
+    if base_N.shape != (run.grid.elements,) or base_N.dtype != np.float32:
+        return None
+    if state_digest(run.grid, base_N, outer_VN).hex() != run.charter.model.state_digest:
+        return None
+    return Head.genesis(run, base_N)
+
+
+def _head_at(run: Run, store: Store, round_number: int) -> Head | None:
+    vectors = store.load_snapshot(round_number)
+    if vectors is None or len(vectors) != 1 + run.rule.vectors:
+        return None
+    if any(vector.shape != (run.grid.elements,) or vector.dtype != np.float32 for vector in vectors):
+        return None
+    if round_number == 0:
+        return state_zero(run, vectors[0])
+    data = store.load_record(round_number)
+    if data is None:
+        return None
+    try:
+        encoded = wire.decode(data, Record).value
+        value = wire.decode(encoded, Value)
+        roster = read_roster(value.roster, run, value.base_digest)
+    except ProtocolError:
+        return None
+    digest = state_digest(run.grid, vectors[0], vectors[1:])
+    if (value.run_id, value.round, value.state_digest) != (run.id, round_number, digest):
+        return None
+    return Head(round_number, value_digest(encoded), Electorate.after(run, roster), vectors[0], vectors[1:], digest)
+
+
+async def _replay(run: Run, store: Store, head: Head) -> Head:
+    """Rounds that were committed after the snapshot, as far as their results are still here."""
+    archive = Archive(run, store)
+    while (data := store.load_record(head.round + 1)) is not None:
+        try:
+            decided = verify_record(
+                data,
+                run,
+                head.electorate,
+                round_number=head.round + 1,
+                previous=head.record_digest,
+                base_digest=head.state_digest,
+            )
+        except ProtocolError:
+            return head
+        results = [archive.result(decided.value, decided.digest, chunk) for chunk in range(run.grid.chunks)]
+        present = [data for data in results if data is not None]
+        if len(present) < run.grid.chunks:
+            return head
+        successor = await apply_results(run, head, present)
+        if successor.state_digest != decided.value.state_digest:
+            return head
+        head = successor.committed(run, decided)
+    return head

@@ -1,0 +1,133 @@
+"""Who is in one attempt: a leader's sealed list of sealed joins, checked, in one order for everybody."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import blake3
+
+from swarm.charter import passport as passports
+from swarm.charter.admission import Admitted, Refused, admit
+from swarm.errors import PassportError, ProtocolError
+from swarm.identity.peer_id import PeerId
+from swarm.net import wire
+from swarm.state.run import Run
+
+
+@dataclass(frozen=True)
+class Seat:
+    """One peer's place in a roster."""
+
+    peer: PeerId
+    member: str
+    region: str
+    contributes: bool
+    dialable: bool
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Roster:
+    """Seats sorted by peer id, so that an index means the same peer everywhere."""
+
+    round: int
+    ballot: wire.Ballot
+    seats: tuple[Seat, ...]
+    weights: tuple[int, ...]
+    """Integer weight of each seat; counts only for seats that contribute."""
+
+    @cached_property
+    def index(self) -> dict[PeerId, int]:
+        return {seat.peer: number for number, seat in enumerate(self.seats)}
+
+    @cached_property
+    def peers(self) -> tuple[PeerId, ...]:
+        return tuple(seat.peer for seat in self.seats)
+
+    @cached_property
+    def regions(self) -> dict[PeerId, str]:
+        return {seat.peer: seat.region for seat in self.seats}
+
+    def owners(self, chunk: int) -> tuple[PeerId, ...]:
+        """Who reduces a chunk, and who takes over, in order. Peers that cannot be dialled own nothing."""
+        able = [seat.peer for seat in self.seats if seat.dialable]
+        first = (chunk + self.round) % len(able)
+        return tuple(able[first:] + able[:first])
+
+    def contributors(self, bitmap: bytes) -> tuple[int, ...]:
+        """Seat numbers set in a bitmap. ProtocolError for a wrong length or a bit of a seat that gives nothing."""
+        if len(bitmap) != self.bitmap_bytes:
+            raise ProtocolError(f"a contributor bitmap of {len(bitmap)} bytes, expected {self.bitmap_bytes}")
+        bits = int.from_bytes(bitmap, "little")
+        numbers = tuple(number for number in range(bits.bit_length()) if bits >> number & 1)
+        if any(number >= len(self.seats) or not self.seats[number].contributes for number in numbers):
+            raise ProtocolError("a contributor bitmap names a peer that contributes nothing")
+        return numbers
+
+    def bitmap(self, numbers: set[int]) -> bytes:
+        return sum(1 << number for number in numbers).to_bytes(self.bitmap_bytes, "little")
+
+    @property
+    def bitmap_bytes(self) -> int:
+        return (len(self.seats) + 7) // 8
+
+    def members_in(self, bitmap: bytes) -> int:
+        """Distinct members in an aggregate."""
+        return len({self.seats[number].member for number in self.contributors(bitmap)})
+
+
+def result_digest(contributors: bytes, data: bytes) -> bytes:
+    """Digest of a reduced chunk: its bytes and whose updates are in it. 32 bytes."""
+    return blake3.blake3(len(contributors).to_bytes(4, "little") + contributors + data).digest()
+
+
+def read_join(sealed: wire.Sealed, run: Run) -> tuple[wire.Join, Seat]:
+    """A join whose signature and passport hold (expiry is judged when its stream is admitted).
+
+    Raises:
+        ProtocolError: anything about it is wrong.
+    """
+    join = wire.unseal(sealed, wire.Join)
+    if join.run_id != run.id:
+        raise ProtocolError("a join for another run")
+    try:
+        signed = passports.decode(join.passport)
+    except PassportError as error:
+        raise ProtocolError(str(error)) from None
+    match admit(signed, sealed.author, run.charter, run.id, signed.payload.not_before):
+        case Refused(reason):
+            raise ProtocolError(f"a join with a passport that is refused: {reason}")
+        case Admitted(passport):
+            pass
+    if not 0 <= join.tokens <= wire.MAX_ROUND:
+        raise ProtocolError("a join with an impossible number of tokens")
+    seat = Seat(sealed.author, passport.member, passport.region, join.contributes, join.dialable, join.tokens)
+    return join, seat
+
+
+def read_roster(sealed: wire.Sealed, run: Run, base_digest: bytes) -> Roster:
+    """A roster whose every join was sealed by its author for this very ballot, on this base.
+
+    Raises:
+        ProtocolError: anything about it is wrong, or the charter's cap cannot be kept with these members.
+    """
+    roster = wire.unseal(sealed, wire.Roster)
+    if roster.ballot.leader != sealed.author or roster.run_id != run.id:
+        raise ProtocolError("a roster that is not its leader's, or of another run")
+    if not 1 <= len(roster.joins) <= wire.MAX_PEERS:
+        raise ProtocolError(f"a roster of {len(roster.joins)} peers")
+    seats: dict[PeerId, Seat] = {}
+    for sealed_join in roster.joins:
+        join, seat = read_join(sealed_join, run)
+        if (join.round, join.ballot, join.base_digest) != (roster.round, roster.ballot, base_digest):
+            raise ProtocolError("a roster with a join for another round, ballot or base")
+        if seat.peer in seats:
+            raise ProtocolError("a roster with a peer in it twice")
+        seats[seat.peer] = seat
+    ordered = tuple(seats[peer] for peer in sorted(seats))
+    if not any(seat.dialable for seat in ordered):
+        raise ProtocolError("a roster in which nobody can be dialled")
+    try:
+        weights = run.weights([seat.tokens for seat in ordered], [seat.member for seat in ordered])
+    except ValueError as error:
+        raise ProtocolError(f"this roster cannot keep the charter's cap: {error}") from None
+    return Roster(roster.round, roster.ballot, ordered, weights)

@@ -1,0 +1,54 @@
+"""What every peer of a run derives from the charter once: its grid, codec, outer rule and weights."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from swarm.charter.manifest import Charter, Nesterov
+from swarm.charter.signing import run_id
+from swarm.vector.codec import Codec, make_codec
+from swarm.vector.grid import Grid
+from swarm.vector.outer import AdamWRule, NesterovRule, OuterRule
+from swarm.vector.weights import capped_weights
+
+
+@dataclass(frozen=True)
+class Run:
+    """A verified charter and what follows from it."""
+
+    charter: Charter
+
+    @cached_property
+    def id(self) -> str:
+        return run_id(self.charter)
+
+    @cached_property
+    def grid(self) -> Grid:
+        return Grid(self.charter.model.parameters, self.charter.reduce.chunk_elements)
+
+    @cached_property
+    def codec(self) -> Codec:
+        return make_codec(self.charter.reduce.codec, self.charter.reduce.block_elements)
+
+    @cached_property
+    def rule(self) -> OuterRule:
+        outer = self.charter.outer
+        if isinstance(outer, Nesterov):
+            return NesterovRule(lr=outer.lr, momentum=outer.momentum)
+        return AdamWRule(
+            lr=outer.lr,
+            beta1=outer.beta1,
+            beta2=outer.beta2,
+            eps=outer.eps,
+            weight_decay=outer.weight_decay,
+        )
+
+    def encoded_bytes(self, chunk: int) -> int:
+        """Bytes of one encoded chunk, in an update as in a result."""
+        return self.codec.encoded_bytes(self.grid.length(chunk))
+
+    def weights(self, tokens: Sequence[int], members: Sequence[str]) -> tuple[int, ...]:
+        """Integer weights by the charter's policy and cap, one per peer. ValueError when the cap cannot be kept."""
+        uniform = self.charter.weights.policy == "uniform"
+        claims = [1 if uniform else max(1, count) for count in tokens]
+        return capped_weights(claims, members, self.charter.weights.cap)

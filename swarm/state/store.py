@@ -1,0 +1,188 @@
+"""What a peer keeps on disk, and the same in memory for simulations.
+
+    STATE/acceptor              promises and votes of the open round; rewritten atomically, synced before a vote is sent
+    STATE/records/000007        commit record of round 7
+    STATE/results/000007-ab12   encoded results of a value of round 7, in grid order; the last KEPT_ROUNDS rounds
+    STATE/snapshots/000007      base and outer-optimiser state after round 7 (safetensors); the last KEPT_SNAPSHOTS
+
+Nothing is overwritten in place: files are written beside, synced, renamed. What cannot be read is never deleted here.
+"""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from swarm.errors import StateError
+
+KEPT_ROUNDS = 8
+KEPT_SNAPSHOTS = 2
+
+
+class Store(Protocol):
+    """Durable storage of one peer in one run. `save_*` return when a crash can no longer lose it."""
+
+    def load_acceptor(self) -> bytes | None: ...
+    async def save_acceptor(self, data: bytes) -> None: ...
+    def load_record(self, round_number: int) -> bytes | None: ...
+    async def save_record(self, round_number: int, data: bytes) -> None: ...
+    async def save_results(self, round_number: int, digest: bytes, results: Sequence[bytes]) -> None: ...
+    def load_result(self, round_number: int, digest: bytes, offset: int, length: int) -> bytes | None:
+        """Bytes of one chunk of a saved value, or None if it is not here."""
+        ...
+
+    async def save_snapshot(self, round_number: int, vectors: Sequence[np.ndarray]) -> None: ...
+    def snapshots(self) -> Sequence[int]:
+        """Rounds with a snapshot, newest first."""
+        ...
+
+    def load_snapshot(self, round_number: int) -> tuple[np.ndarray, ...] | None: ...
+
+
+class DiskStore:
+    """A store in a folder. Every error of the disk is a StateError that names the file."""
+
+    def __init__(self, folder: Path) -> None:
+        """Opens or makes the folder. Raises StateError when it cannot be written."""
+        self.folder = folder
+        try:
+            for name in ("records", "results", "snapshots"):
+                (folder / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StateError(f"cannot use the state folder {folder}: {error.strerror}") from None
+
+    def load_acceptor(self) -> bytes | None:
+        return _read(self.folder / "acceptor")
+
+    async def save_acceptor(self, data: bytes) -> None:
+        await _write(self.folder / "acceptor", [data])
+
+    def load_record(self, round_number: int) -> bytes | None:
+        return _read(self.folder / "records" / _name(round_number))
+
+    async def save_record(self, round_number: int, data: bytes) -> None:
+        await _write(self.folder / "records" / _name(round_number), [data])
+
+    async def save_results(self, round_number: int, digest: bytes, results: Sequence[bytes]) -> None:
+        await _write(self._results_path(round_number, digest), results)
+        oldest = _name(round_number - KEPT_ROUNDS)
+        for path in (self.folder / "results").iterdir():
+            if path.name < oldest:
+                path.unlink(missing_ok=True)
+
+    def load_result(self, round_number: int, digest: bytes, offset: int, length: int) -> bytes | None:
+        try:
+            with self._results_path(round_number, digest).open("rb") as file:
+                file.seek(offset)
+                data = file.read(length)
+        except OSError:
+            return None
+        return data if len(data) == length else None
+
+    async def save_snapshot(self, round_number: int, vectors: Sequence[np.ndarray]) -> None:
+        tensors = {_vector_name(number): vector for number, vector in enumerate(vectors)}
+        data = await asyncio.to_thread(save, tensors)
+        await _write(self.folder / "snapshots" / _name(round_number), [data])
+        for old in self.snapshots()[KEPT_SNAPSHOTS:]:
+            (self.folder / "snapshots" / _name(old)).unlink(missing_ok=True)
+
+    def snapshots(self) -> Sequence[int]:
+        names = (path.name for path in (self.folder / "snapshots").iterdir())
+        return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+
+    def load_snapshot(self, round_number: int) -> tuple[np.ndarray, ...] | None:
+        try:
+            tensors = load_file(self.folder / "snapshots" / _name(round_number))
+            return tuple(tensors[_vector_name(number)] for number in range(len(tensors)))
+        except (OSError, SafetensorError, KeyError):
+            return None
+
+    def _results_path(self, round_number: int, digest: bytes) -> Path:
+        return self.folder / "results" / f"{_name(round_number)}-{digest.hex()[:32]}"
+
+
+class MemoryStore:
+    """A store that survives the death of a simulated peer, because the test keeps it."""
+
+    def __init__(self) -> None:
+        self._acceptor: bytes | None = None
+        self._records: dict[int, bytes] = {}
+        self._results: dict[tuple[int, bytes], bytes] = {}
+        self._snapshots: dict[int, tuple[np.ndarray, ...]] = {}
+
+    def load_acceptor(self) -> bytes | None:
+        return self._acceptor
+
+    async def save_acceptor(self, data: bytes) -> None:
+        self._acceptor = data
+
+    def load_record(self, round_number: int) -> bytes | None:
+        return self._records.get(round_number)
+
+    async def save_record(self, round_number: int, data: bytes) -> None:
+        self._records[round_number] = data
+
+    async def save_results(self, round_number: int, digest: bytes, results: Sequence[bytes]) -> None:
+        self._results[round_number, digest] = b"".join(results)
+        for key in [key for key in self._results if key[0] < round_number - KEPT_ROUNDS]:
+            del self._results[key]
+
+    def load_result(self, round_number: int, digest: bytes, offset: int, length: int) -> bytes | None:
+        data = self._results.get((round_number, digest))
+        return None if data is None else data[offset : offset + length]
+
+    async def save_snapshot(self, round_number: int, vectors: Sequence[np.ndarray]) -> None:
+        self._snapshots[round_number] = tuple(vector.copy() for vector in vectors)
+        for old in self.snapshots()[KEPT_SNAPSHOTS:]:
+            del self._snapshots[old]
+
+    def snapshots(self) -> Sequence[int]:
+        return sorted(self._snapshots, reverse=True)
+
+    def load_snapshot(self, round_number: int) -> tuple[np.ndarray, ...] | None:
+        return self._snapshots.get(round_number)
+
+
+def _name(round_number: int) -> str:
+    return f"{max(round_number, 0):09d}"
+
+
+def _vector_name(number: int) -> str:
+    return "base" if number == 0 else f"outer.{number - 1}"
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StateError(f"cannot read {path}: {error.strerror}") from None
+
+
+async def _write(path: Path, parts: Sequence[bytes]) -> None:
+    """Writes beside, syncs, renames, syncs the folder; in a thread, since a disk can be slow."""
+    try:
+        await asyncio.to_thread(_write_now, path, parts)
+    except OSError as error:
+        raise StateError(f"cannot write {path}: {error.strerror}") from None
+
+
+def _write_now(path: Path, parts: Sequence[bytes]) -> None:
+    beside = path.with_name(path.name + ".new")
+    with beside.open("wb") as file:
+        for part in parts:
+            file.write(part)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.rename(path)
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,48 @@
+"""Error feedback: what quantisation or a missed round took away is added to the next update.
+
+Pure functions on slices; who calls them when is the round's business. Residuals change only on commit.
+
+Sign convention. An update is what the outer step subtracts from the base (shared base minus local weights). A
+residual is "meant minus applied" in the same direction, so it is always *added*:
+
+    x        = update + residual          frozen at the first attempt of a round, encoded alike in retries
+    counted  = decode(encode(x))          what the owner of the chunk summed
+    residual = x - counted                if the chunk was counted
+    residual = x                          if it was not: nothing is lost, only late
+
+The owner of a chunk quantises the mean once more, which takes `mean - decoded` from everybody. It adds that
+to its own residual, blown up by W/w because its own contribution will be scaled by w/W. Over many rounds the
+sum of what was applied therefore differs from the sum of the true means only by the residuals at hand. (arXiv
+1901.09847)
+"""
+
+import numpy as np
+
+from swarm.vector.grid import Vector
+
+
+def carried(update_N: Vector, residual_N: Vector) -> Vector:
+    """What a peer sends in this round, before encoding: a new array."""
+    return update_N + residual_N
+
+
+def counted_residual(x_N: Vector, decoded_N: Vector) -> Vector:
+    """The residual of a chunk that was counted: a new array.
+
+    `decoded_N` is the peer's own encoding, decoded.
+    """
+    return x_N - decoded_N
+
+
+def uncounted_residual(x_N: Vector) -> Vector:
+    """The residual of a chunk that was not counted: all of it, as a new array."""
+    return x_N.copy()
+
+
+def owner_share(mean_N: Vector, decoded_N: Vector, total_weight: int, own_weight: int) -> Vector:
+    """What the owner of a chunk adds to its own residual: (mean - decoded) * W / w, a new array.
+
+    `mean_N` is the exact float32 mean the owner encoded, `decoded_N` what everybody decodes from it.
+    """
+    assert 1 <= own_weight <= total_weight, (own_weight, total_weight)
+    return (mean_N - decoded_N) * np.float32(total_weight / own_weight)

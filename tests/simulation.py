@@ -1,0 +1,231 @@
+"""A whole swarm in one process under virtual time: real engines, made-up trainers, the in-memory network.
+
+A test describes what happens to the network; `Simulation` runs it and checks what must hold whatever happened:
+committed rounds are the same everywhere, and each peer's base is what replaying its own records gives.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from swarm import events
+from swarm.charter.manifest import (
+    Charter,
+    Deadlines,
+    Founders,
+    Genesis,
+    Member,
+    Model,
+    Nesterov,
+    Reduce,
+    Region,
+    Weights,
+)
+from swarm.charter.manifest import Run as RunTable
+from swarm.charter.passport import issue
+from swarm.identity.key import Identity
+from swarm.identity.peer_id import PeerId
+from swarm.net.memory import Link, MemoryDirectory, MemoryNetwork
+from swarm.node.engine import Engine, Update
+from swarm.sovereignty.gate import Gate
+from swarm.sovereignty.labels import Label
+from swarm.sovereignty.ledger import Ledger
+from swarm.state.head import Head
+from swarm.state.resume import state_zero
+from swarm.state.run import Run
+from swarm.state.store import MemoryStore
+from swarm.vector.digest import state_digest
+from swarm.vector.grid import Grid
+
+CREATED_S = 1_750_000_000
+ELEMENTS = 3000
+MEMBER_KEYS = tuple(Identity.from_seed(bytes([200, n]) + bytes(30)) for n in range(16))
+
+
+def peer_identity(number: int) -> Identity:
+    return Identity.from_seed(bytes([100, number]) + bytes(30))
+
+
+def make_charter(
+    genesis: int,
+    *,
+    members: int = 12,
+    witnesses: tuple[PeerId, ...] = (),
+    elements: int = ELEMENTS,
+    chunk_elements: int = 512,
+    codec: str = "int8",
+    min_contributors: int = 1,
+    ceiling_s: float = 30.0,
+) -> Charter:
+    """A charter over `elements` parameters, one member per peer, everybody in one region or two."""
+    grid = Grid(elements, chunk_elements)
+    zeros = np.zeros(elements, np.float32)
+    digest = state_digest(grid, base_zero(elements), (zeros,)).hex()
+    return Charter(
+        run=RunTable(name="simulation", created=CREATED_S, expires=CREATED_S + 10**8),
+        model=Model(parameters=elements, schema_digest="a" * 64, state_digest=digest),
+        outer=Nesterov(lr=0.7, momentum=0.9),
+        reduce=Reduce(codec=codec, block_elements=64, chunk_elements=chunk_elements, min_contributors=min_contributors),
+        weights=Weights(policy="uniform", cap_percent=100),
+        deadlines=Deadlines(floor_s=1.0, ceiling_s=ceiling_s, mad_factor=6.0),
+        regions=(Region(name="eu", jurisdictions=("DE",)), Region(name="asia", jurisdictions=("JP",))),
+        members=tuple(Member(name=f"m{n}", key=key.peer_id) for n, key in enumerate(MEMBER_KEYS[:members])),
+        founders=Founders(keys=(MEMBER_KEYS[0].peer_id,), threshold=1),
+        genesis=Genesis(peers=tuple(peer_identity(n).peer_id for n in range(genesis)), witnesses=witnesses),
+    )
+
+
+def base_zero(elements: int) -> np.ndarray:
+    return np.random.default_rng(7).standard_normal(elements).astype(np.float32)
+
+
+class FakeTrainer:
+    """Takes `seconds` of virtual time, then gives a random update; no model."""
+
+    def __init__(self, seed: int, seconds: Callable[[], float]) -> None:
+        self._random = np.random.default_rng(seed)
+        self._seconds = seconds
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self, head: Head) -> "asyncio.Future[Update]":
+        future: asyncio.Future[Update] = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._train(head, future))
+        return future
+
+    async def _train(self, head: Head, future: "asyncio.Future[Update]") -> None:
+        await asyncio.sleep(self._seconds())
+        noise = self._random.standard_normal(head.base_N.size).astype(np.float32)
+        if not future.done():
+            future.set_result(Update(head.base_N * np.float32(0.1) + noise * np.float32(0.01), 1000))
+
+    async def abandon(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+
+@dataclass
+class SimPeer:
+    """One simulated machine: its identity and disk outlive its process."""
+
+    number: int
+    identity: Identity
+    store: MemoryStore = field(default_factory=MemoryStore)
+    engine: Engine | None = None
+    task: asyncio.Task[None] | None = None
+    seen: list[events.AnyEvent] = field(default_factory=list)
+
+    @property
+    def id(self) -> PeerId:
+        return self.identity.peer_id
+
+    def of(self, kind: type[events.Event]) -> list:
+        return [event for event in self.seen if isinstance(event, kind)]
+
+
+class Simulation:
+    """A network, a directory and some peers."""
+
+    def __init__(self, charter: Charter, *, seed: int = 0, link: Link | None = None, rounds: int | None = None) -> None:
+        self.charter = charter
+        self.run_info = Run(charter)
+        self.random = random.Random(seed)
+        self.network = MemoryNetwork(seed, link)
+        self.directory = MemoryDirectory()
+        self.peers: dict[int, SimPeer] = {}
+        self.rounds = rounds
+        self.training_s: Callable[[], float] = lambda: self.random.uniform(0.5, 1.5)
+
+    async def start(self, number: int, *, dialable: bool = True, jurisdiction: str = "DE") -> SimPeer:
+        """Starts (or restarts, with its old disk) a peer. Genesis peers hold state 0 already."""
+        peer = self.peers.setdefault(number, SimPeer(number, peer_identity(number)))
+        if number < len(self.charter.genesis.peers) and not peer.store.snapshots():
+            head = state_zero(self.run_info, base_zero(self.charter.model.parameters))
+            assert head is not None
+            await peer.store.save_snapshot(0, (head.base_N, *head.outer_VN))
+        member = MEMBER_KEYS[number % len(self.charter.members)]
+        passport = issue(member, self.charter, peer.id, jurisdiction, CREATED_S + 10**7, float(CREATED_S))
+        gate = Gate(
+            region=passport.payload.region,
+            label=Label.OPEN,
+            min_contributors=self.charter.reduce.min_contributors,
+        )
+        peer.engine = Engine(
+            run=self.run_info,
+            identity=peer.identity,
+            passport=passport,
+            charter_bytes=b"",
+            transport=self.network.transport(peer.id, dialable=dialable),
+            directory=self.directory.of(peer.id),
+            ledger=Ledger(None, lambda: 0.0),
+            gate=gate,
+            store=peer.store,
+            sink=peer.seen.append,
+            wall_clock=lambda: CREATED_S + 1000 + asyncio.get_running_loop().time(),
+            is_dialable=dialable,
+        )
+        peer.task = asyncio.create_task(self._live(peer))
+        return peer
+
+    async def _live(self, peer: SimPeer) -> None:
+        assert peer.engine is not None
+        seeds = [other.id for other in self.peers.values() if other is not peer]
+        await peer.engine.start(seeds)
+        await peer.engine.run(FakeTrainer(peer.number, self.training_s), self.rounds)
+
+    def kill(self, number: int) -> None:
+        """SIGKILL: the process ends between two steps of the event loop, the disk stays."""
+        peer = self.peers[number]
+        assert peer.task is not None and peer.engine is not None
+        self.network.kill(peer.id)
+        peer.task.cancel()
+        if peer.engine.ctx is not None:
+            peer.engine.ctx.close()
+        for task in peer.engine._tasks:
+            task.cancel()
+
+    def is_alive(self, number: int) -> bool:
+        return self.network.is_alive(self.peers[number].id)
+
+    async def until_round(self, round_number: int, *numbers: int, within_s: float = 600.0) -> None:
+        """Waits until the given peers (all live ones by default) have committed a round."""
+        async with asyncio.timeout(within_s):
+            while True:
+                live = numbers or tuple(n for n in self.peers if self.is_alive(n))
+                for number in live:
+                    task = self.peers[number].task
+                    if task is not None and task.done() and not task.cancelled():
+                        task.result()
+                if all(self.committed(number) >= round_number for number in live):
+                    return
+                await asyncio.sleep(0.05)
+
+    def committed(self, number: int) -> int:
+        engine = self.peers[number].engine
+        return 0 if engine is None or engine.ctx is None else engine.ctx.head.round
+
+    async def finish(self) -> None:
+        """Stops every peer that lives."""
+        for number, peer in self.peers.items():
+            if self.is_alive(number):
+                assert peer.engine is not None and peer.task is not None
+                await peer.engine.leave()
+                self.kill(number)
+        tasks = [peer.task for peer in self.peers.values() if peer.task is not None]
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def check(self) -> None:
+        """Invariant 3: one state per round, and nobody ever saw another."""
+        by_round: dict[int, set[str]] = {}
+        for peer in self.peers.values():
+            for event in peer.of(events.RoundCommitted):
+                by_round.setdefault(event.round, set()).add(event.state_digest)
+            if peer.engine is not None and peer.engine.ctx is not None:
+                head = peer.engine.ctx.head
+                by_round.setdefault(head.round, set()).add(head.state_digest.hex())
+                actual = state_digest(self.run_info.grid, head.base_N, head.outer_VN)
+                assert actual == head.state_digest, f"peer {peer.number} does not hold what it says it holds"
+        split = {number: digests for number, digests in by_round.items() if len(digests) > 1}
+        assert not split, f"rounds with more than one committed state: {split}"
