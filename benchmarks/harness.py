@@ -4,6 +4,8 @@ What is measured, per round:
 
 - `form_s`, `data_s`: the engine's own two phases, of the slowest peer; `round_s`: their sum, of the slowest
   peer (a round ends when the last peer ends).
+- `commit_s`: what the engine does after that until it can take the next vector (votes, certificate, outer step,
+  residual), of the slowest peer; 0 for engines that only average.
 - `cpu_s_per_peer`: user and system seconds of a worker's whole process group (helper processes and libp2p
   daemon included) from the start signal until the last peer has ended; mean over peers. Resolution: a clock
   tick, 10 ms.
@@ -65,6 +67,7 @@ class RoundSample:
     form_s: float
     data_s: float
     round_s: float
+    commit_s: float
     cpu_s_per_peer: float
     wire_bytes_per_peer: float
     rss_extra_bytes: int
@@ -140,6 +143,7 @@ def _round(plan: Plan, peers: Sequence[Peer], index: int, resting_bytes: Sequenc
         form_s=max(one.form_s for one in figures),
         data_s=max(one.data_s for one in figures),
         round_s=max(one.form_s + one.data_s for one in figures),
+        commit_s=max(one.commit_s for one in figures),
         cpu_s_per_peer=(sum(cpu_after_s) - sum(cpu_before_s)) / plan.peers,
         wire_bytes_per_peer=wire_bytes / plan.peers,
         rss_extra_bytes=max(peak - rest for peak, rest in zip(peak_bytes, resting_bytes, strict=True)),
@@ -150,4 +154,4 @@ def _round(plan: Plan, peers: Sequence[Peer], index: int, resting_bytes: Sequenc
 def _in_words(taken: RoundSample | None) -> str:
     if taken is None:
         return "incomplete, not every peer averaged with every other"
-    return f"{taken.form_s:.2f} + {taken.data_s:.2f} s, {taken.cpu_s_per_peer:.2f} CPU s per peer"
+    return f"{taken.form_s:.2f} + {taken.data_s:.2f} + {taken.commit_s:.2f} s, {taken.cpu_s_per_peer:.2f} CPU s per peer"

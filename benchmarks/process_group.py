@@ -1,8 +1,8 @@
 """What a process group costs, read from Linux's /proc: CPU seconds, memory, bytes sent over TCP.
 
-Each worker of a bench leads a process group of its own, so the group is exactly the worker with everything it
-started (averager processes, libp2p daemons), whoever their parent is by now. Reading costs the observed
-processes nothing.
+Each worker of a bench leads a process group of its own, so the group is the worker with everything it started
+(averager processes, libp2p daemons), whoever their parent is by now. Children that left the group for a session
+of their own, as our daemon does, are found by their parent. Reading costs the observed processes nothing.
 """
 
 import os
@@ -18,7 +18,7 @@ _KIB = 1024
 _GONE = (FileNotFoundError, ProcessLookupError)
 
 # Fields of /proc/<pid>/stat after the command's closing parenthesis (proc_pid_stat(5), field 3 is index 0).
-_PGRP, _UTIME, _CSTIME = 2, 11, 14
+_PPID, _PGRP, _UTIME, _CSTIME = 1, 2, 11, 14
 
 # Netlink socket diagnostics: linux/sock_diag.h, linux/inet_diag.h, struct tcp_info of linux/tcp.h.
 _NETLINK_SOCK_DIAG = 4
@@ -34,14 +34,22 @@ _RECEIVE_BYTES = 1 << 18
 
 
 def members(group: int) -> tuple[int, ...]:
-    """Process ids in the group `group`."""
-    found: list[int] = []
+    """Process ids in the group `group`, and of all their descendants."""
+    found: set[int] = set()
+    children: dict[int, list[int]] = {}
     for folder in _PROC.iterdir():
         if folder.name.isdigit():
             with suppress(*_GONE):
-                if int(_stat_fields(int(folder.name))[_PGRP]) == group:
-                    found.append(int(folder.name))
-    return tuple(found)
+                pid, fields = int(folder.name), _stat_fields(int(folder.name))
+                children.setdefault(int(fields[_PPID]), []).append(pid)
+                if int(fields[_PGRP]) == group:
+                    found.add(pid)
+    unseen = list(found)
+    while unseen:
+        born = [pid for pid in children.get(unseen.pop(), ()) if pid not in found]
+        found.update(born)
+        unseen += born
+    return tuple(sorted(found))
 
 
 def cpu_s(pids: Sequence[int]) -> float:

@@ -26,6 +26,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     form_s: float
     data_s: float
     round_s: float
+    commit_s: float
     cpu_s_per_peer: float
     wire_bytes_per_peer: float
     rss_extra_bytes: float
@@ -49,6 +50,7 @@ _FIELDS = (
     "form_s",
     "data_s",
     "round_s",
+    "commit_s",
     "cpu_s_per_peer",
     "wire_bytes_per_peer",
     "rss_extra_bytes",
@@ -70,6 +72,7 @@ def result(*, engine: str, codec: str, peers: int, mb: int, threads_per_peer: in
         form_s=middle["form_s"],
         data_s=middle["data_s"],
         round_s=middle["round_s"],
+        commit_s=middle["commit_s"],
         cpu_s_per_peer=middle["cpu_s_per_peer"],
         wire_bytes_per_peer=middle["wire_bytes_per_peer"],
         rss_extra_bytes=middle["rss_extra_bytes"],
@@ -92,7 +95,7 @@ def table(results: Sequence[Result]) -> Table:
         title=f"all-reduce, {first.peers} peers x {first.mb} MB, median of {first.rounds} rounds [min-max]",
         show_lines=True,
     )
-    columns = ("form s", "data s", "CPU s / peer", "MB out / peer", "Gbit/s out", "extra MB", "error %")
+    columns = ("form s", "data s", "commit s", "CPU s / peer", "MB out / peer", "Gbit/s out", "extra MB", "error %")
     grid.add_column("engine")
     for column in columns:
         grid.add_column(column, justify="right")
@@ -102,6 +105,7 @@ def table(results: Sequence[Result]) -> Table:
             f"{one.engine}\n{one.codec}",
             _cell(one, ours, "form_s", 1.0, 2),
             _cell(one, ours, "data_s", 1.0, 2),
+            _cell(one, None, "commit_s", 1.0, 2),
             _cell(one, ours, "cpu_s_per_peer", 1.0, 2),
             _cell(one, ours, "wire_bytes_per_peer", _BYTES_PER_MB, 0),
             _cell(one, ours, "wire_bps_per_peer", _BITS_PER_GBIT, 2),

@@ -55,6 +55,8 @@ class RoundFigures:
     """From the call until this peer knew its group."""
     data_s: float
     """From then until this peer held the average."""
+    commit_s: float = 0.0
+    """From then until the result was agreed and acted on; 0 for engines that only average."""
     group_size: int
     """Peers in the group, this one included; fewer than `world` makes the round incomplete."""
 

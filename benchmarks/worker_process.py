@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 import torch
+import uvloop
 
 from benchmarks import process_group, sample
 from benchmarks.worker import Rendezvous, RoundFigures, Seat, Worker
@@ -73,7 +74,7 @@ def main(assignment: Assignment, connection: Connection) -> None:
     # Being spawned made "spawn" the default here; engines get the platform's own, as when started by hand.
     multiprocessing.set_start_method("fork", force=True)
     try:
-        asyncio.run(_serve(assignment, connection))
+        uvloop.run(_serve(assignment, connection))
     except (EOFError, BrokenPipeError):
         pass  # the harness is gone; so are we
     except Exception as error:  # noqa: BLE001 (the supervisor of foreign code: any failure is one line for a person)

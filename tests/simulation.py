@@ -1,7 +1,7 @@
 """A whole swarm in one process under virtual time: real engines, made-up trainers, the in-memory network.
 
-A test describes what happens to the network; `Simulation` runs it and checks what must hold whatever happened:
-committed rounds are the same everywhere, and each peer's base is what replaying its own records gives.
+A test describes what happens to the network; `Simulation` runs it, and `check` demands what must hold whatever happened
+(tests/chaos/checks.py says what that is).
 """
 
 import asyncio
@@ -25,11 +25,16 @@ from swarm.charter.manifest import (
     Weights,
 )
 from swarm.charter.manifest import Run as RunTable
-from swarm.charter.passport import issue
+from swarm.charter.passport import Passport, issue
 from swarm.identity.key import Identity
 from swarm.identity.peer_id import PeerId
+from swarm.net import wire
+from swarm.net.audited import AuditedStream, AuditedTransport
 from swarm.net.memory import Link, MemoryDirectory, MemoryNetwork
+from swarm.net.server import Server
 from swarm.node.engine import Engine, Update
+from swarm.round.acceptor import Acceptor
+from swarm.round.witness import Witness
 from swarm.sovereignty.gate import Gate
 from swarm.sovereignty.labels import Label
 from swarm.sovereignty.ledger import Ledger
@@ -39,6 +44,8 @@ from swarm.state.run import Run
 from swarm.state.store import MemoryStore
 from swarm.vector.digest import state_digest
 from swarm.vector.grid import Grid
+from tests.chaos.checks import check_all
+from tests.chaos.disk import Disk, Mount
 
 CREATED_S = 1_750_000_000
 ELEMENTS = 3000
@@ -112,7 +119,8 @@ class SimPeer:
 
     number: int
     identity: Identity
-    store: MemoryStore = field(default_factory=MemoryStore)
+    disk: Disk = field(default_factory=Disk)
+    mount: Mount | None = None
     engine: Engine | None = None
     task: asyncio.Task[None] | None = None
     seen: list[events.AnyEvent] = field(default_factory=list)
@@ -120,6 +128,10 @@ class SimPeer:
     @property
     def id(self) -> PeerId:
         return self.identity.peer_id
+
+    @property
+    def store(self) -> MemoryStore:
+        return self.disk.files
 
     def of(self, kind: type[events.Event]) -> list:
         return [event for event in self.seen if isinstance(event, kind)]
@@ -136,13 +148,17 @@ class Simulation:
         self.directory = MemoryDirectory()
         self.peers: dict[int, SimPeer] = {}
         self.rounds = rounds
+        self._base_N = base_zero(charter.model.parameters)
+        self.on_write: Callable[[int], None] | None = None
+        """Runs with a peer's number before and after each of its writes to disk: tests inject deaths there."""
+        self.write_s: Callable[[], float] = lambda: 0.0
         self.training_s: Callable[[], float] = lambda: self.random.uniform(0.5, 1.5)
 
     async def start(self, number: int, *, dialable: bool = True, jurisdiction: str = "DE") -> SimPeer:
         """Starts (or restarts, with its old disk) a peer. Genesis peers hold state 0 already."""
-        peer = self.peers.setdefault(number, SimPeer(number, peer_identity(number)))
+        peer = self._machine(number)
         if number < len(self.charter.genesis.peers) and not peer.store.snapshots():
-            head = state_zero(self.run_info, base_zero(self.charter.model.parameters))
+            head = state_zero(self.run_info, self.base_zero())
             assert head is not None
             await peer.store.save_snapshot(0, (head.base_N, *head.outer_VN))
         member = MEMBER_KEYS[number % len(self.charter.members)]
@@ -161,7 +177,7 @@ class Simulation:
             directory=self.directory.of(peer.id),
             ledger=Ledger(None, lambda: 0.0),
             gate=gate,
-            store=peer.store,
+            store=self._mount(peer),
             sink=peer.seen.append,
             wall_clock=lambda: CREATED_S + 1000 + asyncio.get_running_loop().time(),
             is_dialable=dialable,
@@ -169,22 +185,69 @@ class Simulation:
         peer.task = asyncio.create_task(self._live(peer))
         return peer
 
+    async def start_witness(self, number: int) -> SimPeer:
+        """Starts (or restarts) a vote-only acceptor: a door that answers Prepare and AskVote, and a disk."""
+        peer = self._machine(number)
+        member = MEMBER_KEYS[number % len(self.charter.members)]
+        passport = issue(member, self.charter, peer.id, "DE", CREATED_S + 10**7, float(CREATED_S))
+        gate = Gate(region=passport.payload.region, label=Label.PRIVATE, min_contributors=1)
+        witness = Witness(self.run_info, peer.identity, Acceptor(self._mount(peer)))
+
+        async def dispatch(stream: AuditedStream, request: wire.Request, passport: Passport) -> None:
+            match request:
+                case wire.Prepare():
+                    await stream.send(await witness.prepare(request))
+                case wire.AskVote():
+                    await stream.send(await witness.vote(request))
+                case _:
+                    await stream.send(wire.Refusal("witness", "a witness only votes"))
+
+        transport = AuditedTransport(self.network.transport(peer.id), Ledger(None, lambda: 0.0), gate.standing)
+        server = Server(
+            transport=transport,
+            charter=self.charter,
+            run_id=self.run_info.id,
+            charter_bytes=b"",
+            dispatch=dispatch,
+            sink=peer.seen.append,
+            wall_clock=lambda: CREATED_S + 1000 + asyncio.get_running_loop().time(),
+        )
+        await transport.serve(server.handle)
+        return peer
+
+    def _machine(self, number: int) -> SimPeer:
+        return self.peers.setdefault(number, SimPeer(number, peer_identity(number)))
+
+    def _mount(self, peer: SimPeer) -> Mount:
+        def on_write() -> None:
+            if self.on_write is not None:
+                self.on_write(peer.number)
+
+        peer.mount = Mount(peer.disk, lambda: self.write_s(), on_write)
+        return peer.mount
+
     async def _live(self, peer: SimPeer) -> None:
         assert peer.engine is not None
         seeds = [other.id for other in self.peers.values() if other is not peer]
         await peer.engine.start(seeds)
         await peer.engine.run(FakeTrainer(peer.number, self.training_s), self.rounds)
 
+    def base_zero(self) -> np.ndarray:
+        """State 0 as a fresh array."""
+        return self._base_N.copy()
+
     def kill(self, number: int) -> None:
         """SIGKILL: the process ends between two steps of the event loop, the disk stays."""
         peer = self.peers[number]
-        assert peer.task is not None and peer.engine is not None
         self.network.kill(peer.id)
-        peer.task.cancel()
-        if peer.engine.ctx is not None:
-            peer.engine.ctx.close()
-        for task in peer.engine._tasks:
-            task.cancel()
+        if peer.mount is not None:
+            peer.mount.die()
+        if peer.task is not None and peer.engine is not None:
+            peer.task.cancel()
+            if peer.engine.ctx is not None:
+                peer.engine.ctx.close()
+            for task in peer.engine._tasks:
+                task.cancel()
 
     def is_alive(self, number: int) -> bool:
         return self.network.is_alive(self.peers[number].id)
@@ -193,7 +256,7 @@ class Simulation:
         """Waits until the given peers (all live ones by default) have committed a round."""
         async with asyncio.timeout(within_s):
             while True:
-                live = numbers or tuple(n for n in self.peers if self.is_alive(n))
+                live = numbers or tuple(n for n in self.peers if self.is_alive(n) and self.peers[n].engine is not None)
                 for number in live:
                     task = self.peers[number].task
                     if task is not None and task.done() and not task.cancelled():
@@ -210,22 +273,12 @@ class Simulation:
         """Stops every peer that lives."""
         for number, peer in self.peers.items():
             if self.is_alive(number):
-                assert peer.engine is not None and peer.task is not None
-                await peer.engine.leave()
+                if peer.engine is not None:
+                    await peer.engine.leave()
                 self.kill(number)
         tasks = [peer.task for peer in self.peers.values() if peer.task is not None]
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def check(self) -> None:
-        """Invariant 3: one state per round, and nobody ever saw another."""
-        by_round: dict[int, set[str]] = {}
-        for peer in self.peers.values():
-            for event in peer.of(events.RoundCommitted):
-                by_round.setdefault(event.round, set()).add(event.state_digest)
-            if peer.engine is not None and peer.engine.ctx is not None:
-                head = peer.engine.ctx.head
-                by_round.setdefault(head.round, set()).add(head.state_digest.hex())
-                actual = state_digest(self.run_info.grid, head.base_N, head.outer_VN)
-                assert actual == head.state_digest, f"peer {peer.number} does not hold what it says it holds"
-        split = {number: digests for number, digests in by_round.items() if len(digests) > 1}
-        assert not split, f"rounds with more than one committed state: {split}"
+        """Everything that must hold at any instant, whatever happened before."""
+        check_all(self)

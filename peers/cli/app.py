@@ -6,7 +6,8 @@ Command modules import torch, transformers, hivemind and whatever else is slow i
 
 import typer
 
-from peers.cli import charter, keys, passport
+from benchmarks import cli as bench
+from peers.cli import bootstrap, charter, keys, passport, peer
 from peers.cli.output import TapestryGroup
 
 app = typer.Typer(
@@ -27,3 +28,6 @@ def _root() -> None:  # pyright: ignore[reportUnusedFunction]
 app.add_typer(keys.app, name="keys")
 app.add_typer(charter.app, name="charter")
 app.add_typer(passport.app, name="passport")
+app.add_typer(bench.app, name="bench")
+app.command("bootstrap")(bootstrap.bootstrap)
+app.command("peer")(peer.peer)

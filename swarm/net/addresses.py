@@ -1,11 +1,15 @@
 """Addresses people type: parsed and checked by py-multiaddr, with a sentence for what is wrong."""
 
+import re
+
 from multiaddr import Multiaddr
 from multiaddr.exceptions import Error as MultiaddrError
 
 from swarm.errors import UsageError
 from swarm.identity.peer_id import PeerId, parse_peer_id
 
+_HOSTS = {"ip4", "ip6", "dns", "dns4", "dns6", "dnsaddr"}
+_PEER_AT_END = re.compile(r"/p2p/[^/]+/?$")
 _EXAMPLE = "/ip4/203.0.113.7/tcp/31337/p2p/12D3KooW..."
 
 
@@ -16,7 +20,10 @@ def parse_join_address(text: str) -> Multiaddr:
         peer_of(address)
     except ValueError as error:
         raise UsageError(f"{text!r} does not name the peer to join ({error}); it should look like {_EXAMPLE}") from None
-    if not {"tcp", "udp"} & {protocol.name for protocol in address.protocols()}:
+    parts = {protocol.name: value for protocol, value in address.items()}
+    if not _HOSTS & parts.keys():
+        raise UsageError(f"{text!r} names no host; it should look like {_EXAMPLE}")
+    if not {parts.get("tcp"), parts.get("udp")} - {None, "0"}:  # port 0 is for listening
         raise UsageError(f"{text!r} names no port; it should look like {_EXAMPLE}")
     return address
 
@@ -32,18 +39,15 @@ def parse_listen_address(text: str) -> Multiaddr:
 
 def peer_of(address: Multiaddr) -> PeerId:
     """The peer id an address ends in. Raises ValueError when it names none."""
-    try:
-        text = address.value_for_protocol("p2p")
-    except MultiaddrError:
-        text = None
-    if not text:
-        raise ValueError("it has no /p2p/<peer id> part")
-    return parse_peer_id(text)
+    parts = list(address.items())
+    if not parts or parts[-1][0].name != "p2p":
+        raise ValueError("it does not end in /p2p/<peer id>")
+    return parse_peer_id(str(parts[-1][1]))
 
 
 def without_peer(text: str) -> str:
-    """The same address without its /p2p part, which is how a dialler wants it."""
-    return text.split("/p2p/", 1)[0]
+    """The same address without the /p2p part at its end, which is how a dialler wants it."""
+    return _PEER_AT_END.sub("", text)
 
 
 def _parse(text: str, example: str) -> Multiaddr:

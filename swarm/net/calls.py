@@ -25,19 +25,13 @@ class Caller:
 
     async def open(self, peer: PeerId, request: wire.Frame, limit_s: float) -> AuditedStream:
         """A stream on which `request` was sent. Raises StreamLostError, also when `limit_s` seconds were not enough."""
-        stream: AuditedStream | None = None
         try:
             async with asyncio.timeout(limit_s):
                 stream = await self._transport.open(peer)
-                await stream.send(self._hello)
-                await stream.send(request)
+                await self._begin(stream, request)
                 return stream
         except TimeoutError:
-            _close(stream)
             raise StreamLostError(f"{peer} did not answer within {limit_s:.1f} s") from None
-        except (StreamLostError, asyncio.CancelledError):
-            _close(stream)
-            raise
 
     async def ask(self, peer: PeerId, request: wire.Frame, expected: type[F], max_bytes: int, limit_s: float) -> F:
         """One answer to one request.
@@ -58,7 +52,11 @@ class Caller:
             raise ProtocolError(f"{peer} refused: {answer.reason}")
         return answer
 
-
-def _close(stream: AuditedStream | None) -> None:
-    if stream is not None:
-        stream.close()
+    async def _begin(self, stream: AuditedStream, request: wire.Frame) -> None:
+        """Sends hello and request; whatever stops it, the stream does not stay open."""
+        try:
+            await stream.send(self._hello)
+            await stream.send(request)
+        except BaseException:
+            stream.close()
+            raise

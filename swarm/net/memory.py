@@ -8,7 +8,7 @@ protocol in milliseconds, the same way every time. A run in which nothing can ev
 import asyncio
 import random
 import selectors
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -78,26 +78,31 @@ class MemoryNetwork:
         self.random = random.Random(seed)
         self.link = link or Link()
         self.on_send: Callable[[PeerId, PeerId], None] | None = None
+        self.errors: list[BaseException] = []
+        """What tasks that served streams died of; a handler that raises is a bug."""
         self._handlers: dict[PeerId, StreamHandler] = {}
-        self._ends: dict[PeerId, set[_End]] = {}
-        self._serving: dict[PeerId, set[asyncio.Task[None]]] = {}
+        self._ends: dict[PeerId, dict[_End, None]] = {}
+        """In order of opening, so that a seed means the same run every time."""
+        self._serving: dict[PeerId, dict[asyncio.Task[None], None]] = {}
         self._frozen: set[PeerId] = set()
         self._undialable: set[PeerId] = set()
         self._side_of: dict[PeerId, int] = {}
         self._thawed = Signal()
+        self._deaths: Counter[PeerId] = Counter()
 
     def transport(self, peer: PeerId, *, dialable: bool = True) -> "MemoryTransport":
-        """A fresh transport for `peer`, which counts as alive from now on."""
-        self._ends.setdefault(peer, set())
+        """A fresh transport for `peer`, which counts as alive from now on; transports from before its death stay dead."""
+        self._ends.setdefault(peer, {})
         (self._undialable.discard if dialable else self._undialable.add)(peer)
         return MemoryTransport(self, peer)
 
     def kill(self, peer: PeerId) -> None:
         """The peer's process is gone: every stream of it breaks, new ones are refused."""
+        self._deaths[peer] += 1
         self._handlers.pop(peer, None)
         for end in list(self._ends.pop(peer, ())):
             end.close()
-        for task in self._serving.pop(peer, set()):
+        for task in self._serving.pop(peer, {}):
             task.cancel()
 
     def freeze(self, peer: PeerId) -> None:
@@ -122,6 +127,10 @@ class MemoryNetwork:
     def connected(self, a: PeerId, b: PeerId) -> bool:
         return self._side_of.get(a) == self._side_of.get(b)
 
+    def life_of(self, peer: PeerId) -> int:
+        """Which of its lives a peer is in."""
+        return self._deaths[peer]
+
     def is_alive(self, peer: PeerId) -> bool:
         return peer in self._ends
 
@@ -141,19 +150,25 @@ class MemoryNetwork:
             raise StreamLostError(f"{target} cannot be reached")
         near, far = _End(self, source, target), _End(self, target, source)
         near.other, far.other = far, near
-        self._ends[source].add(near)
-        self._ends[target].add(far)
+        self._ends[source][near] = None
+        self._ends[target][far] = None
         task = asyncio.create_task(self._serve(handler, far))
-        serving = self._serving.setdefault(target, set())
-        serving.add(task)
-        task.add_done_callback(serving.discard)
+        serving = self._serving.setdefault(target, {})
+        serving[task] = None
+        task.add_done_callback(lambda done: self._served(serving, done))
         return near
+
+    def _served(self, serving: dict[asyncio.Task[None], None], task: asyncio.Task[None]) -> None:
+        serving.pop(task, None)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.errors.append(error)
 
     def serve(self, peer: PeerId, handler: StreamHandler) -> None:
         self._handlers[peer] = handler
 
     def forget(self, end: "_End") -> None:
-        self._ends.get(end.local, set()).discard(end)
+        self._ends.get(end.local, {}).pop(end, None)
 
     @staticmethod
     async def _serve(handler: StreamHandler, end: "_End") -> None:
@@ -168,9 +183,12 @@ class MemoryTransport:
 
     def __init__(self, network: MemoryNetwork, peer: PeerId) -> None:
         self._network = network
+        self._life = network.life_of(peer)
         self.peer_id = peer
 
     async def open(self, peer: PeerId) -> "_End":
+        if self._network.life_of(self.peer_id) != self._life:
+            raise StreamLostError("this process is dead")
         return await self._network.connect(self.peer_id, peer)
 
     async def serve(self, handler: StreamHandler) -> None:

@@ -7,6 +7,7 @@ change nothing.
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from swarm import events
 from swarm.charter import passport as passports
@@ -71,17 +72,25 @@ class Server:
                 del self._open[raw.remote]
 
     async def _serve(self, stream: AuditedStream) -> None:
-        async with asyncio.timeout(HELLO_LIMIT_S):
-            hello = await stream.receive(wire.Hello, wire.MAX_HELLO_BYTES)
-            request = await stream.receive(wire.Request, wire.MAX_CONTROL_BYTES)
+        passport, request = await self._greet(stream)
         if isinstance(request, wire.GetCharter):
             await stream.send(wire.CharterIs(self._charter_bytes))
-            return
-        passport = self._admit(hello, stream.remote)
-        if isinstance(passport, str):
-            await stream.send(wire.Refusal("not_admitted", passport))
+        elif isinstance(passport, str):
+            await _refuse(stream, passport)
             raise ProtocolError(f"not admitted: {passport}")
-        await self._dispatch(stream, request, passport)
+        else:
+            await self._dispatch(stream, request, passport)
+
+    async def _greet(self, stream: AuditedStream) -> tuple[Passport | str, wire.Request]:
+        """Who is there (or why not) and what it asks; a stranger's request may only be small."""
+        try:
+            async with asyncio.timeout(HELLO_LIMIT_S):
+                hello = await stream.receive(wire.Hello, wire.MAX_HELLO_BYTES)
+                passport = self._admit(hello, stream.remote)
+                limit_bytes = wire.MAX_REQUEST_BYTES if isinstance(passport, str) else wire.MAX_CONTROL_BYTES
+                return passport, await stream.receive(wire.Request, limit_bytes)
+        except TimeoutError:
+            raise ProtocolError(f"no hello and request within {HELLO_LIMIT_S:.0f} s") from None
 
     def _admit(self, hello: wire.Hello, remote: PeerId) -> Passport | str:
         """The passport, or why not."""
@@ -93,3 +102,9 @@ class Server:
             return str(error)
         verdict = admit(signed, remote, self._charter, self._run_id, self._wall_clock())
         return verdict.passport if isinstance(verdict, Admitted) else verdict.reason.value
+
+
+async def _refuse(stream: AuditedStream, reason: str) -> None:
+    """Says why; a stranger that is gone already needs no answer."""
+    with suppress(StreamLostError):
+        await stream.send(wire.Refusal("not_admitted", reason))

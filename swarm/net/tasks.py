@@ -29,7 +29,10 @@ async def first_of(*works: Coroutine[Any, Any, None]) -> None:
 
 
 class Signal:
-    """Wakes everyone who waits whenever something changed; never stays set."""
+    """Wakes everyone who waits whenever something changed; never stays set.
+
+    Waiting begins when `wait` is called, not when its result first runs as a task: what fires between the two is seen.
+    """
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -38,14 +41,22 @@ class Signal:
         self._event.set()
         self._event = asyncio.Event()
 
-    async def wait(self) -> None:
-        await self._event.wait()
+    def wait(self) -> Coroutine[Any, Any, None]:
+        return _until_set(self._event)
 
-    async def wait_within(self, seconds: float) -> bool:
+    def wait_within(self, seconds: float) -> Coroutine[Any, Any, bool]:
         """False if nothing changed in time."""
-        try:
-            async with asyncio.timeout(max(seconds, 0.0)):
-                await self._event.wait()
-        except TimeoutError:
-            return False
-        return True
+        return _set_within(self._event, seconds)
+
+
+async def _until_set(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(max(seconds, 0.0)):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

@@ -335,7 +335,7 @@ def decode(data: bytes, expected: type[F]) -> F:
         decoder = _DECODERS[expected] = msgspec.msgpack.Decoder(expected)
     try:
         return decoder.decode(data)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # text and nesting are a stranger's too
         raise ProtocolError(f"bad frame: {error}") from None
 
 

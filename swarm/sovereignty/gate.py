@@ -1,13 +1,13 @@
-"""The gate judges what an update means before a byte of it leaves: label, recipients' regions, finite numbers.
+"""The gate judges what an update means before a byte of it leaves: label, recipients' regions, numbers in range.
 
-It judges meaning; the audited transport (swarm.net.audited) records bytes. The gate does not know how frames are sent, and
-nothing else in the program can make a `Permit`.
+It judges meaning; the audited transport (swarm.net.audited) records bytes. The gate does not know how frames are sent,
+and nothing else in the program can make a `Permit`.
 
 Rules, in order:
   1. `private` data: nothing derived from it leaves.
-  2. An update with a NaN or an infinity in it does not leave.
+  2. An update with a NaN, an infinity or a number too large to travel in it does not leave.
   3. A single update crosses a border only when the charter's `min_contributors` is 1 and its data is `open`.
-  4. An aggregate crosses a border only when it holds at least `min_contributors` members.
+  4. An aggregate crosses a border only when it holds at least `min_contributors` members, or nobody: then it is zeros.
 """
 
 from collections.abc import Mapping
@@ -19,6 +19,7 @@ from swarm.identity.peer_id import PeerId
 from swarm.sovereignty import permit as permits
 from swarm.sovereignty.labels import Label
 from swarm.sovereignty.permit import PROTOCOL_KINDS, Kind, Permit
+from swarm.vector.codec import MAX_MAGNITUDE
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,12 @@ class Gate:
         """
         if self._label is Label.PRIVATE:
             return Denied("private_data", "the data is labelled private and no privacy tier allows it to leave")
-        if not np.isfinite(np.dot(update_N, update_N)) and not np.isfinite(update_N).all():
-            return Denied("not_finite", "the update holds a NaN or an infinity")
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = np.dot(update_N, update_N)  # a sum this small in float32 leaves no element out of range
+        if not np.isfinite(squares) and not np.abs(update_N).max() <= MAX_MAGNITUDE:
+            return Denied(
+                "out_of_range", "the update holds a NaN, an infinity or a number above 2**100: did it diverge?"
+            )
         abroad = sorted({region for region in recipients.values() if region != self._region})
         if abroad and self._min_contributors > 1:
             return Denied(
@@ -66,7 +71,7 @@ class Gate:
 
     def check_result(self, *, members: int, recipient: PeerId, recipient_region: str) -> Permit | Denied:
         """Whether an aggregate of `members` distinct members may go to one peer."""
-        if recipient_region != self._region and members < self._min_contributors:
+        if recipient_region != self._region and 0 < members < self._min_contributors:
             return Denied(
                 "aggregate_too_small",
                 f"an aggregate of {members} members may not leave region {self._region} "

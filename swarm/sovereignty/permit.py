@@ -1,5 +1,6 @@
 """What can leave a machine, by kind, and the permission without which nothing does."""
 
+from dataclasses import InitVar, dataclass
 from enum import StrEnum
 
 from swarm.identity.peer_id import PeerId
@@ -24,17 +25,18 @@ PROTOCOL_KINDS = frozenset(Kind) - {Kind.RESULT, Kind.UPDATE}
 """Kinds that carry no single update and no fresh aggregate: who we are, what we ask, what is already shared."""
 
 
+@dataclass(frozen=True, eq=False)
 class Permit:
-    """Leave to send frames of some kinds to some peers. Only `Gate` makes one."""
+    """Leave to send frames of some kinds to some peers. Only `Gate` makes one, and nobody widens it afterwards."""
 
-    __slots__ = ("id", "kinds", "peers")
+    token: InitVar[object]
+    id: str
+    kinds: frozenset[Kind]
+    peers: frozenset[PeerId] | None
 
-    def __init__(self, token: object, id: str, kinds: frozenset[Kind], peers: frozenset[PeerId] | None) -> None:
+    def __post_init__(self, token: object) -> None:
         if token is not _GATE_TOKEN:
             raise TypeError("a Permit is made by swarm.sovereignty.gate.Gate and nowhere else")
-        self.id = id
-        self.kinds = kinds
-        self.peers = peers
 
     def covers(self, kind: Kind, peer: PeerId) -> bool:
         """Whether a frame of `kind` may go to `peer`; `peers` None means anyone admitted."""

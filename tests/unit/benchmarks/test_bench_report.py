@@ -21,6 +21,7 @@ def _sample(data_s: float) -> RoundSample:
         form_s=0.1,
         data_s=data_s,
         round_s=0.1 + data_s,
+        commit_s=0.2,
         cpu_s_per_peer=data_s / 2,
         wire_bytes_per_peer=1e9,
         rss_extra_bytes=1_000_000,

@@ -1,0 +1,146 @@
+"""One peer of our own engine as a bench needs it: keys, charter, libp2p daemon, DHT, admission, then `Engine`.
+
+Everything is what a real peer has, but for three things: keys and charter are made for this one run, the store has no
+disk (`volatile_store.py`), and the ledger keeps totals only, so that no line is written and no frame is hashed for it.
+"""
+
+from collections.abc import Callable
+from typing import Self
+
+import msgspec
+import numpy as np
+from multiaddr import Multiaddr
+
+from benchmarks.volatile_store import VolatileStore
+from benchmarks.worker import Seat
+from swarm import events
+from swarm.charter import files
+from swarm.charter.manifest import Charter, Founders, Genesis, Member, Model, Nesterov, Reduce, Region
+from swarm.charter.manifest import Run as RunTable
+from swarm.charter.passport import issue
+from swarm.charter.signing import SignedCharter, sign_charter, verify_charter
+from swarm.clock import unix_s
+from swarm.identity.key import Identity
+from swarm.identity.peer_id import PeerId
+from swarm.net.daemon import Daemon
+from swarm.net.kademlia import KademliaDirectory
+from swarm.net.libp2p import LibP2PTransport
+from swarm.node.engine import Engine, read_announcement
+from swarm.sovereignty.gate import Gate
+from swarm.sovereignty.labels import Label
+from swarm.sovereignty.ledger import Ledger
+from swarm.state.run import Run
+from swarm.vector.digest import state_digest
+from swarm.vector.grid import Grid
+
+_LISTEN = Multiaddr("/ip4/127.0.0.1/tcp/0")
+_LIFETIME_S = 7 * 24 * 3600
+_JURISDICTION = "DE"
+_NO_MODEL = "0" * 64
+
+
+class Card(msgspec.Struct, frozen=True, kw_only=True):
+    """What one peer tells the others before there is a charter."""
+
+    peer: PeerId
+    member: PeerId
+    addresses: tuple[str, ...]
+
+
+class Peer:
+    """A started engine with all that runs under it."""
+
+    def __init__(self, daemon: Daemon, transport: LibP2PTransport, directory: KademliaDirectory, engine: Engine) -> None:
+        self._daemon = daemon
+        self._transport = transport
+        self._directory = directory
+        self.engine = engine
+
+    @classmethod
+    async def start(cls, seat: Seat, sink: Callable[[events.AnyEvent], None]) -> Self:
+        """Meets the others in the rendezvous folder and returns once this peer stands on state 0."""
+        identity, member = Identity.generate(), Identity.generate()
+        key = seat.rendezvous.folder / f"key-{seat.rank}"
+        identity.save(key)
+        daemon = await Daemon.start(identity=key, listen=[_LISTEN], bootstrap=[], say=lambda _: None)
+        transport = await LibP2PTransport.attach(daemon.control)
+        addresses = tuple(str(address) for address in await transport.addresses())
+        cards = await _exchange(seat, Card(peer=identity.peer_id, member=member.peer_id, addresses=addresses))
+        signed = await _agree(seat, cards, member)
+        charter = verify_charter(signed, unix_s())
+        run = Run(charter)
+        for card in cards[: seat.rank]:  # each pair dials once
+            await transport.connect([Multiaddr(address) for address in card.addresses])
+        directory = await KademliaDirectory.create(
+            transport.p2p, run.id, lambda peer, sealed: _is_by(peer, sealed, run), [c.peer for c in cards[: seat.rank]]
+        )
+        store = VolatileStore()
+        base_N, outer_N = np.zeros(run.grid.elements, np.float32), np.zeros(run.grid.elements, np.float32)
+        await store.save_snapshot(0, (base_N, outer_N))
+        passport = issue(member, charter, identity.peer_id, _JURISDICTION, unix_s() + _LIFETIME_S, unix_s())
+        engine = Engine(
+            run=run,
+            identity=identity,
+            passport=passport,
+            charter_bytes=files.encode_toml(signed).encode(),
+            transport=transport,
+            directory=directory,
+            ledger=Ledger(None, unix_s),
+            gate=Gate(
+                region=passport.payload.region,
+                label=Label.OPEN,
+                min_contributors=charter.reduce.min_contributors,
+            ),
+            store=store,
+            sink=sink,
+            wall_clock=unix_s,
+            addresses=addresses,
+        )
+        await engine.start([card.peer for card in cards])
+        return cls(daemon, transport, directory, engine)
+
+    async def stop(self) -> None:
+        """Leaves and ends the daemon."""
+        await self.engine.leave()
+        await self._directory.close()
+        await self._transport.close()
+        self._daemon.stop()
+
+
+async def _exchange(seat: Seat, mine: Card) -> list[Card]:
+    """Every peer's card, in the order of ranks."""
+    seat.rendezvous.publish(f"card-{seat.rank}", msgspec.json.encode(mine).decode())
+    return [
+        msgspec.json.decode(await seat.rendezvous.read(f"card-{rank}"), type=Card) for rank in range(seat.world)
+    ]
+
+
+async def _agree(seat: Seat, cards: list[Card], founder: Identity) -> SignedCharter:
+    """The charter that rank 0 makes and signs for everybody."""
+    if seat.rank == 0:
+        signed = sign_charter(SignedCharter(charter=bench_charter(seat, cards, int(unix_s()))), founder)
+        seat.rendezvous.publish("charter", files.encode_toml(signed))
+    return files.decode_toml(await seat.rendezvous.read("charter"))
+
+
+def bench_charter(seat: Seat, cards: list[Card], now_s: int) -> Charter:
+    """All peers in genesis and in one region, a member each, a plain mean: the new base is the old one minus the mean."""
+    elements = seat.vector.numel()
+    reduce = Reduce(codec="int8" if seat.codec == "int8" else "float32", min_contributors=1)
+    zeros_N = np.zeros(elements, np.float32)
+    zero_digest = state_digest(Grid(elements, reduce.chunk_elements), zeros_N, (zeros_N,)).hex()
+    return Charter(
+        run=RunTable(name="bench", created=now_s, expires=now_s + _LIFETIME_S),
+        model=Model(parameters=elements, schema_digest=_NO_MODEL, state_digest=zero_digest),
+        outer=Nesterov(lr=1.0, momentum=0.0),
+        reduce=reduce,
+        regions=(Region(name="bench", jurisdictions=(_JURISDICTION,)),),
+        members=tuple(Member(name=f"member {rank}", key=card.member) for rank, card in enumerate(cards)),
+        founders=Founders(keys=(cards[0].member,), threshold=1),
+        genesis=Genesis(peers=tuple(card.peer for card in cards)),
+    )
+
+
+def _is_by(peer: PeerId, sealed: bytes, run: Run) -> bool:
+    entry = read_announcement(sealed, run, unix_s())
+    return entry is not None and entry.peer == peer

@@ -1,0 +1,141 @@
+"""Our own engine in a bench: real rounds of `swarm.node.engine.Engine`, from signed joins to the outer step.
+
+`form_s` ends when this peer holds the closed roster, `data_s` when it has decoded the last chunk's mean, `commit_s`
+when votes, outer step, new head and residual are done. The averaged vector is decoded here once more than a
+peer needs (the outer step decodes for itself), so that what the harness checks is in place when `data_s` ends; that
+CPU time is counted. Error feedback is on: what is averaged is each vector plus what earlier rounds left of it.
+"""
+
+import asyncio
+
+import torch
+
+from benchmarks.tapestry_peer import Peer
+from benchmarks.worker import RoundFigures, Seat, Worker
+from swarm import events
+from swarm.clock import monotonic_s
+from swarm.node.engine import Update
+from swarm.round.reduction import Reduction
+from swarm.state.head import Head
+
+
+class VectorTrainer:
+    """A trainer whose update is a vector that somebody hands it."""
+
+    def __init__(self) -> None:
+        self._pending: asyncio.Future[Update] | None = None
+        self.began = asyncio.Event()
+        """Set while the engine waits for an update."""
+
+    def begin(self, head: Head) -> "asyncio.Future[Update]":
+        self._pending = asyncio.get_running_loop().create_future()
+        self.began.set()
+        return self._pending
+
+    def give(self, vector_N: torch.Tensor) -> None:
+        assert self._pending is not None and self.began.is_set(), "the engine is still in the round before"
+        self.began.clear()
+        self._pending.set_result(Update(vector_N.numpy(), 1))
+
+    async def abandon(self) -> None:
+        """A round that ended without this vector is counted as incomplete."""
+
+
+class TapestryWorker:
+    """One peer of a bench run."""
+
+    _seat: Seat
+    _peer: Peer
+    _engine_task: asyncio.Task[None]
+    _decoding: asyncio.Task[float] | None = None
+    _rostered_s: float | None = None
+
+    def __init__(self) -> None:
+        self._trainer = VectorTrainer()
+
+    async def prepare(self, seat: Seat) -> None:
+        torch.set_num_threads(1)
+        self._seat = seat
+        self._peer = await Peer.start(seat, self._watch)
+        self._engine_task = asyncio.create_task(self._peer.engine.run(self._trainer, None))
+        await self._ready()
+
+    async def round(self) -> RoundFigures:
+        self._rostered_s, self._decoding = None, None
+        called_s = monotonic_s()
+        self._trainer.give(self._seat.vector)
+        await self._ready()
+        settled_s = monotonic_s()
+        if self._decoding is None:  # the proposal overtook this peer's own last chunks
+            self._decoding = asyncio.create_task(self._decode_committed())
+        averaged_s = await self._decoding
+        rostered_s = averaged_s if self._rostered_s is None else self._rostered_s
+        return RoundFigures(
+            form_s=rostered_s - called_s,
+            data_s=averaged_s - rostered_s,
+            commit_s=max(0.0, settled_s - averaged_s),
+            group_size=self._group_size(),
+        )
+
+    async def close(self) -> None:
+        self._engine_task.cancel()
+        await self._peer.stop()
+
+    async def _ready(self) -> None:
+        """Returns when the engine waits for the next update; raises what ended it if it does not run any more."""
+        began = asyncio.create_task(self._trainer.began.wait())
+        await asyncio.wait([began, self._engine_task], return_when=asyncio.FIRST_COMPLETED)
+        began.cancel()
+        if self._engine_task.done():
+            self._engine_task.result()
+
+    def _watch(self, event: events.AnyEvent) -> None:
+        match event:
+            case events.RosterReady():  # of the last attempt, should there be several
+                self._rostered_s = monotonic_s()
+            case events.Reduced():
+                reduction = self._context.reduction
+                assert reduction is not None
+                self._decoding = asyncio.create_task(self._decode(reduction))
+            case _:
+                return
+
+    async def _decode(self, reduction: Reduction) -> float:
+        """Turns the results into the vector, letting this peer's streams run in between; returns when that was done."""
+        for chunk in range(self._run.grid.chunks):
+            await self._decode_chunk(chunk, reduction.results[chunk].data)
+        return monotonic_s()
+
+    async def _decode_committed(self) -> float:
+        context = self._context
+        committed = context.archive.committed_value(context.head.round)
+        assert committed is not None
+        for chunk in range(self._run.grid.chunks):
+            data = context.archive.result(*committed, chunk)
+            assert data is not None
+            await self._decode_chunk(chunk, data)
+        return monotonic_s()
+
+    async def _decode_chunk(self, chunk: int, data: bytes) -> None:
+        self._run.codec.decode_into(data, self._seat.vector.numpy()[self._run.grid.bounds(chunk)])
+        await asyncio.sleep(0)
+
+    def _group_size(self) -> int:
+        """Peers counted in every chunk of the committed round, this one among them."""
+        context = self._context
+        committed = context.archive.committed_value(context.head.round)
+        assert committed is not None
+        return min(int.from_bytes(bitmap, "little").bit_count() for bitmap in committed[0].contributors)
+
+    @property
+    def _context(self):
+        assert self._peer.engine.ctx is not None
+        return self._peer.engine.ctx
+
+    @property
+    def _run(self):
+        return self._peer.engine.run_info
+
+
+def make_worker() -> Worker:
+    return TapestryWorker()

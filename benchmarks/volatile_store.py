@@ -1,0 +1,49 @@
+"""A peer's store without a disk that keeps no more than a bench needs: one round back.
+
+The protocol asks for everything it would ask of a disk; here it is kept in memory, vectors by reference. So the
+figures hold no `fsync`, and memory does not grow with the number of rounds.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+class VolatileStore:
+    """`swarm.state.store.Store` of one peer of one bench."""
+
+    def __init__(self) -> None:
+        self._acceptor: bytes | None = None
+        self._record: tuple[int, bytes] = (0, b"")
+        self._results: tuple[int, bytes, memoryview] = (0, b"", memoryview(b""))
+        self._snapshot: tuple[int, tuple[np.ndarray, ...]] | None = None
+
+    def load_acceptor(self) -> bytes | None:
+        return self._acceptor
+
+    async def save_acceptor(self, data: bytes) -> None:
+        self._acceptor = data
+
+    def load_record(self, round_number: int) -> bytes | None:
+        return self._record[1] if self._record[0] == round_number else None
+
+    async def save_record(self, round_number: int, data: bytes) -> None:
+        self._record = (round_number, data)
+
+    async def save_results(self, round_number: int, digest: bytes, results: Sequence[bytes]) -> None:
+        self._results = (round_number, digest, memoryview(b"".join(results)))
+
+    def load_result(self, round_number: int, digest: bytes, offset: int, length: int) -> bytes | None:
+        kept_round, kept_digest, data = self._results
+        return bytes(data[offset : offset + length]) if (kept_round, kept_digest) == (round_number, digest) else None
+
+    async def save_snapshot(self, round_number: int, vectors: Sequence[np.ndarray]) -> None:
+        self._snapshot = (round_number, tuple(vectors))  # a head's vectors are never changed in place
+
+    def snapshots(self) -> Sequence[int]:
+        return [] if self._snapshot is None else [self._snapshot[0]]
+
+    def load_snapshot(self, round_number: int) -> tuple[np.ndarray, ...] | None:
+        if self._snapshot is None or self._snapshot[0] != round_number:
+            return None
+        return self._snapshot[1]

@@ -1,0 +1,104 @@
+"""`tapestry peer`: takes part in a run with this machine."""
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from peers.cli.output import JsonFlag, show
+
+
+def peer(
+    join: Annotated[
+        list[str],
+        typer.Option(help="Multiaddr of a bootstrap node or of any peer, ending in /p2p/<peer id>. Repeat for more."),
+    ],
+    data: Annotated[Path | None, typer.Option(help="Folder of .txt or .jsonl files with a policy.toml in it.")] = None,
+    jurisdiction: Annotated[
+        str | None, typer.Option(help="ISO 3166 code whose law applies to the data; open runs only (else the passport's).")
+    ] = None,
+    policy: Annotated[Path | None, typer.Option(help="Policy file that labels the data, instead of the folder's.")] = None,
+    passport: Annotated[Path | None, typer.Option(help="Passport that a member issued to this peer.")] = None,
+    identity: Annotated[Path | None, typer.Option(help="Key file; made in the state folder if left out.")] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="State folder, one per peer; ~/.local/state/tapestry/default if left out.")
+    ] = None,
+    listen: Annotated[
+        list[str] | None, typer.Option(help="Multiaddr to listen on; any free TCP port if left out.")
+    ] = None,
+    max_rounds: Annotated[int | None, typer.Option(min=1, help="Stop when the Shared Base has reached this round.")] = None,
+    run_id: Annotated[str | None, typer.Option(help="Refuse any other run than this one.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the order in which data is drawn.")] = 0,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of the trainer.")] = 1,
+    as_json: JsonFlag = False,
+) -> None:
+    """Take part in a run: train on local data, average with the others, and keep the Shared Base.
+
+    The charter and the Shared Base are fetched from the swarm and verified. Ctrl+C leaves cleanly.
+    """
+    from rich.console import Console
+
+    from peers.live import LiveView
+    from peers.supervisor import Peer, Training
+    from swarm import events
+    from swarm.errors import UnlabelledDataError, UsageError
+    from swarm.net.addresses import parse_join_address, parse_listen_address
+    from swarm.node.config import NodeConfig
+    from swarm.node.paths import default_state
+    from swarm.sovereignty.labels import strictest
+    from swarm.sovereignty.policy import find_policy, label_folder, read_policy
+
+    for text in join:
+        parse_join_address(text)
+    for text in listen or ():
+        parse_listen_address(text)
+    for path in (identity, passport):
+        if path is not None and not path.exists():
+            raise UsageError(f"{path} does not exist")
+    if data is None:
+        raise UnlabelledDataError("give --data a folder of text with a policy.toml in it: a peer trains on its own data")
+    labelled = label_folder(data, read_policy(find_policy(data, policy)))
+    folder = state or default_state()
+    settings = NodeConfig(
+        join=tuple(join),
+        state=str(folder.absolute()),
+        identity=_absolute(identity),
+        passport=_absolute(passport),
+        jurisdiction=jurisdiction,
+        label=strictest(file.dataset.label for file in labelled).value,
+        run_id=run_id,
+        max_rounds=max_rounds,
+        **({"listen": tuple(listen)} if listen else {}),
+    )
+    console = Console(stderr=as_json)
+    last: dict[str, Any] = {"peer_id": None, "run_id": None, "rounds_committed": 0, "base_digest": None, "bytes_sent": {}}
+
+    def take(stamped: events.Stamped) -> None:
+        match stamped.event:
+            case events.NodeStarted() as event:
+                last.update(peer_id=event.peer, run_id=event.run_id)
+            case events.StateReady() as event:
+                last.update(rounds_committed=event.round, base_digest=event.digest)
+            case events.RoundCommitted() as event:
+                last.update(rounds_committed=event.round, base_digest=event.state_digest)
+            case events.BytesOut() as event:
+                last.update(bytes_sent=event.by_kind)
+            case _:
+                pass
+        view.show(stamped)
+
+    running = Peer(settings, Training([file.path.absolute() for file in labelled], seed, threads), take)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: running.stop())
+    with LiveView(console) as view:
+        running.run()
+    last["shared_base"] = str(running.export) if running.export.exists() else None
+    text = f"Shared Base of round {last['rounds_committed']}: {last['shared_base'] or 'not exported'}"
+    show(last, text, as_json=as_json)
+    sys.stdout.flush()
+
+
+def _absolute(path: Path | None) -> str | None:
+    return None if path is None else str(path.absolute())

@@ -1,0 +1,124 @@
+"""What a person sees of a running peer: one live line on a terminal, one line per happening elsewhere."""
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from swarm import events
+
+_PHASE_OF = {
+    events.CharterReady: "checking the state",
+    events.StateReady: "starting the trainer",
+    events.TrainerReady: "training",
+    events.TrainingProgress: "training",
+    events.UpdateReady: "looking for the others",
+    events.AttemptStarted: "looking for the others",
+    events.RosterReady: "averaging",
+    events.Reduced: "voting",
+    events.RoundCommitted: "training",
+    events.RoundInDoubt: "asking how the round ended",
+}
+
+
+class LiveView:
+    """Draws a peer's events. Use as a context manager around `Peer.run`, with `show` as its `on_event`."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(Text("starting the node"), console=console, refresh_per_second=5, transient=True)
+        self._round = 0
+        self._peers = 1
+        self._loss = float("nan")
+        self._tokens_per_s = 0.0
+        self._bytes_out = 0
+        self._phase = "starting the node"
+        self._refused = 0
+
+    def __enter__(self) -> "LiveView":
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def show(self, stamped: events.Stamped) -> None:
+        event = stamped.event
+        self._phase = _PHASE_OF.get(type(event), self._phase)
+        line = self._take(event)
+        if line:
+            self._console.print(line, highlight=False, soft_wrap=True)
+        self._live.update(self._line())
+
+    def _take(self, event: events.AnyEvent) -> str:
+        """Updates the figures; returns what deserves a line of its own."""
+        match event:
+            case events.NodeStarted():
+                return _introduction(event)
+            case events.CharterReady():
+                how = "as --run-id asked" if event.pinned else "trusted on first use, remembered in the state folder"
+                return f"run {event.run_id} ({how})"
+            case events.StateReady():
+                self._round = event.round
+                size = f", {event.bytes_received / 1e6:.1f} MB" if event.bytes_received else ""
+                how = {"disk": "from disk", "replay": "replayed", "download": "downloaded"}[event.source]
+                return f"Shared Base of round {event.round} verified ({how}{size}): {event.digest[:16]}"
+            case events.TrainerReady():
+                return f"trainer isolation: {event.isolation} ({event.detail})"
+            case events.TrainingProgress():
+                self._loss, self._tokens_per_s = event.loss, event.tokens_per_s
+            case events.UpdateReady():
+                self._loss = event.loss
+            case events.RoundCommitted():
+                self._round = event.round
+                return (
+                    f"round {event.round} committed by {len(event.peers)} peers, {event.contributors} contributed, "
+                    f"{event.seconds:.1f} s, loss {self._loss:.3f}, base {event.state_digest[:16]}"
+                )
+            case events.BytesOut():
+                self._bytes_out, self._peers = sum(event.by_kind.values()), event.peers
+            case events.QuorumMissing():
+                return (
+                    f"[yellow]round {event.round}: {event.present} of {event.electors} electors are here, {event.needed} "
+                    "are needed. Training pauses until more come back; a charter with witnesses survives more deaths.[/]"
+                )
+            case events.UpdateDenied():
+                return f"[yellow]the gate kept this round's update here: {event.reason}[/]"
+            case events.UpdateLate():
+                return f"[yellow]round {event.round} was committed before this peer was ready; its steps are dropped[/]"
+            case events.PeerLost():
+                return f"[dim]round {event.round}: lost {event.peer[-8:]} as {event.role}: {event.reason}[/]"
+            case events.CaughtUp():
+                return f"caught up from round {event.from_round} to {event.to_round}"
+            case events.FrameRefused():
+                self._refused += 1
+                return f"[yellow]refused a frame of {event.peer[-8:]}: {event.reason} ({self._refused} so far)[/]"
+            case events.Note():
+                return f"[dim]{event.text}[/]"
+            case events.NodeStopped():
+                return f"saved {event.saved}"
+            case _:
+                pass
+        return ""
+
+    def _line(self) -> Text:
+        return Text(
+            f"round {self._round + 1} · {self._phase} · {self._peers} peers · loss {self._loss:.3f} · "
+            f"{self._tokens_per_s:,.0f} tokens/s · {self._bytes_out / 1e6:.2f} MB out",
+            style="bold",
+            no_wrap=True,
+            overflow="ellipsis",
+        )
+
+
+def _introduction(event: events.NodeStarted) -> str:
+    lines = [f"peer {event.peer} of {event.member}, region {event.region}", f"join through this peer: {event.address}"]
+    if event.admission == "open":
+        lines.append("[yellow]open run: anyone may take part, passports are self-signed[/]")
+    if event.min_contributors == 1:
+        lines.append("[yellow]min_contributors = 1: single updates may cross borders in this run[/]")
+    voters = event.electors + event.witnesses
+    if voters <= 2:
+        lines.append(f"[yellow]{voters} elector(s): a majority survives no death; add genesis peers or witnesses[/]")
+    return "\n".join(lines)

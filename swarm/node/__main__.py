@@ -1,0 +1,29 @@
+"""`python -m swarm.node CONFIG_JSON`: a node process. Not for people: `tapestry peer` and `swarm.join` start it."""
+
+import sys
+
+import msgspec
+
+from swarm.node.config import NodeConfig
+from swarm.node.lifeline import die_with_parent, ignore_terminal_signals
+
+
+def main() -> None:
+    config = msgspec.json.decode(sys.argv[1], type=NodeConfig)
+    die_with_parent(config.parent_pid)
+    ignore_terminal_signals()
+    from swarm.node.process import run_node  # after the lifeline: importing takes seconds
+
+    code = 0
+
+    def fail(cause: str, exit_code: int) -> None:
+        nonlocal code
+        code = exit_code
+        print(cause, file=sys.stderr, flush=True)
+
+    run_node(config, fail)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

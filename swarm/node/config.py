@@ -1,0 +1,32 @@
+"""What a node process is told when it is started: local settings, never sent to anybody."""
+
+import msgspec
+
+
+class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Passed as one JSON argument. Paths are text, addresses are multiaddrs, descriptors are inherited."""
+
+    join: tuple[str, ...]
+    """Peers to join through, each ending in /p2p/<peer id>; empty only with `charter` and for a first peer."""
+    state: str
+    """The state folder."""
+    listen: tuple[str, ...] = ("/ip4/0.0.0.0/tcp/0",)
+    identity: str | None = None
+    """Key file; made in the state folder if left out."""
+    passport: str | None = None
+    """Passport file; a volunteer's own in an open run."""
+    jurisdiction: str | None = None
+    """For a volunteer's own passport."""
+    label: str = "private"
+    """Strictest label of the data this peer trains on."""
+    charter: str | None = None
+    """Charter file; fetched from the peer joined if left out."""
+    run_id: str | None = None
+    """The run this peer insists on."""
+    max_rounds: int | None = None
+    """Stop when the head has reached this round."""
+    parent_pid: int = 0
+    control_fd: int = -1
+    """Socket to the trainer."""
+    shared_fd: int = -1
+    """Shared vectors."""

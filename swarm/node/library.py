@@ -1,0 +1,149 @@
+"""Library use: a plain PyTorch loop takes part with three changed lines (DESIGN section 7).
+
+    run = swarm.join(charter="charter.toml", bootstrap=[addr])
+    optimizer = run.wrap(model, torch.optim.AdamW(model.parameters(), lr=4e-4))
+    ...loss.backward(); optimizer.step(); optimizer.zero_grad()
+
+The loop's own process is the trainer, so nothing but the loop's author keeps it off the network: its isolation is "none".
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from swarm import events
+from swarm.charter import files, signing
+from swarm.errors import UsageError
+from swarm.node.config import NodeConfig
+from swarm.node.paths import default_state
+from swarm.node.spawn import NodeProcess, wait_for_charter
+from swarm.sovereignty.labels import Label, strictest
+from swarm.sovereignty.policy import read_policy
+
+if TYPE_CHECKING:
+    import torch
+
+    from swarm.node.optimizer import SwarmOptimizer
+
+_log = logging.getLogger("tapestry")
+START_LIMIT_S = 120.0
+PathText = str | Path
+
+
+class Swarm:
+    """This process's place in a run; `close` (or leaving a `with` block) leaves the swarm cleanly."""
+
+    def __init__(self, node: NodeProcess, charter_path: Path) -> None:
+        self._node = node
+        self.charter = files.read(charter_path).charter
+        self.run_id = signing.run_id(self.charter)
+
+    def wrap(self, model: "torch.nn.Module", optimizer: "torch.optim.Optimizer") -> "SwarmOptimizer":
+        """An optimizer that also takes part in rounds; `model` holds the Shared Base when this returns.
+
+        Raises:
+            NetworkError: the node process has ended, for example because this model is not the charter's.
+        """
+        from swarm.node.link import TrainerEnd
+        from swarm.node.optimizer import SwarmOptimizer
+        from swarm.node.shared import SharedVectors
+
+        shared = SharedVectors(self._node.shared_fd, self.charter.model.parameters)
+        return SwarmOptimizer(model, optimizer, TrainerEnd(self._node.control, shared), self.charter.training)
+
+    def events(self) -> list[events.AnyEvent]:
+        """What has happened since the last call, in order."""
+        happened: list[events.AnyEvent] = []
+        while (stamped := self._node.next_event(0.0)) is not None:
+            happened.append(stamped.event)
+        return happened
+
+    def close(self) -> None:
+        """Leaves the swarm; the node saves its state first."""
+        self._node.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def join(
+    *,
+    charter: PathText | None = None,
+    bootstrap: Sequence[str] = (),
+    policy: PathText | None = None,
+    identity: PathText | None = None,
+    passport: PathText | None = None,
+    jurisdiction: str | None = None,
+    state: PathText | None = None,
+    listen: Sequence[str] = ("/ip4/0.0.0.0/tcp/0",),
+    run_id: str | None = None,
+    max_rounds: int | None = None,
+) -> Swarm:
+    """Starts the node process and waits until it has verified the run's charter.
+
+    Args:
+        charter: charter file; fetched from the swarm if left out.
+        bootstrap: multiaddrs to join through, each ending in /p2p/<peer id>.
+        policy: policy file that labels the data this loop trains on; `policy.toml` beside the charter if there is one.
+            Without either the data is taken to be open, and a warning says so.
+        identity: key file; made in the state folder if left out.
+        passport: passport file; needed unless the run is open.
+        jurisdiction: ISO 3166 code, for a volunteer in an open run.
+        state: state folder; `$XDG_STATE_HOME/tapestry/default` if left out.
+        listen: multiaddrs to listen on.
+        run_id: the run to insist on.
+        max_rounds: stop when the Shared Base has reached this round.
+
+    Raises:
+        UsageError: nothing to join through, or a file that does not exist.
+        NetworkError: the node could not come up; the message is its cause.
+    """
+    if not bootstrap and charter is None:
+        raise UsageError("give swarm.join a charter file, a bootstrap address, or both")
+    folder = Path(state) if state is not None else default_state()
+    node = NodeProcess(
+        NodeConfig(
+            join=tuple(bootstrap),
+            state=str(folder),
+            listen=tuple(listen),
+            identity=_text(identity),
+            passport=_text(passport),
+            jurisdiction=jurisdiction,
+            label=_label(policy, charter).value,
+            charter=_text(charter),
+            run_id=run_id,
+            max_rounds=max_rounds,
+        )
+    )
+    try:
+        ready, _ = wait_for_charter(node, START_LIMIT_S)
+    except BaseException:
+        node.close()
+        raise
+    return Swarm(node, Path(ready.path))
+
+
+def _label(policy: PathText | None, charter: PathText | None) -> Label:
+    path = Path(policy) if policy is not None else None
+    if path is None and charter is not None:
+        beside = Path(charter).with_name("policy.toml")
+        path = beside if beside.exists() else None
+    if path is not None:
+        return strictest(dataset.label for dataset in read_policy(path).datasets)
+    _log.warning("no policy given: what this loop trains on is taken to be open data (label it with policy=FILE)")
+    return Label.OPEN
+
+
+def _text(path: PathText | None) -> str | None:
+    if path is None:
+        return None
+    if not Path(path).exists():
+        raise UsageError(f"{path} does not exist")
+    return str(Path(path).absolute())

@@ -1,0 +1,381 @@
+"""The node process: network and ledger, no data. Started by `tapestry peer` or by `swarm.join` as `python -m swarm.node`.
+
+    daemon up -> charter fetched, verified, pinned -> directory joined -> state verified -> rounds until told to stop
+
+Everything that happens is an event: one JSON line each on stdout and in STATE/events.jsonl. It stops when its trainer
+goes away or on SIGTERM, saying what was saved.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from multiaddr import Multiaddr
+
+from swarm import events
+from swarm.charter import files, signing
+from swarm.charter import passport as passports
+from swarm.charter.admission import Admitted, admit
+from swarm.charter.documents import read_document
+from swarm.charter.manifest import Charter
+from swarm.charter.passport import SignedPassport
+from swarm.clock import unix_s
+from swarm.errors import CharterError, NetworkError, PassportError, ProtocolError, StateError, TapestryError, UsageError
+from swarm.identity.key import Identity
+from swarm.identity.peer_id import PeerId
+from swarm.net import wire
+from swarm.net.addresses import parse_join_address, parse_listen_address, peer_of
+from swarm.net.daemon import Daemon
+from swarm.net.kademlia import KademliaDirectory
+from swarm.net.libp2p import LibP2PTransport
+from swarm.net.transport import StreamLostError
+from swarm.node.config import NodeConfig
+from swarm.node.engine import Engine, read_announcement
+from swarm.node.link import FromTrainer, NodeEnd, Progress, TrainerHello, UpdateMade
+from swarm.node.shared import SharedVectors
+from swarm.sovereignty.gate import Gate
+from swarm.sovereignty.labels import Label
+from swarm.sovereignty.ledger import Ledger
+from swarm.state.resume import state_zero
+from swarm.state.run import Run
+from swarm.state.store import DiskStore
+
+VOLUNTEER_DAYS = 30
+FETCH_LIMIT_S = 15.0
+TRAINER_STOP_LIMIT_S = 3.0
+_CONNECT_EVERY_S = 1.0
+
+
+class EventLog:
+    """The sink of a node: each event as one line on stdout and in the state folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = (folder / "events.jsonl").open("ab", buffering=0)
+
+    def __call__(self, event: events.AnyEvent) -> None:
+        line = events.encode_line(unix_s(), event)
+        sys.stdout.buffer.write(line)
+        sys.stdout.buffer.flush()
+        self._file.write(line)
+
+
+class Node:
+    """One node process's parts, in the order they come up."""
+
+    def __init__(self, config: NodeConfig) -> None:
+        self._config = config
+        self._state = Path(config.state)
+        self._stack = contextlib.AsyncExitStack()
+        self._joins = [parse_join_address(text) for text in config.join]
+        self._listen = [parse_listen_address(text) for text in config.listen]
+        self._open_state()
+        self._sink = EventLog(self._state)
+        self._identity, self._identity_path = self._load_identity()
+        self._engine_for_progress: Engine | None = None
+
+    async def run(self) -> None:
+        """The node's whole life. Raises TapestryError for what a person must mend."""
+        async with self._stack:
+            transport = await self._start_daemon()
+            charter_bytes, charter = await self._charter(transport)
+            run = Run(charter)
+            passport = self._passport(run)
+            shared = SharedVectors(self._config.shared_fd, charter.model.parameters)
+            link = await NodeEnd.open(
+                self._config.control_fd, shared, charter.model.schema_digest, self._on_trainer
+            )
+            self._sink(
+                events.CharterReady(
+                    path=str(self._state / "charter.toml"),
+                    run_id=run.id,
+                    parameters=charter.model.parameters,
+                    pinned=self._config.run_id is not None,
+                )
+            )
+            engine = await self._engine(transport, run, passport, charter_bytes)
+            self._engine_for_progress = engine
+            await self._take_part(engine, link)
+
+    # --- coming up ----------------------------------------------------------------------------------------------------
+
+    def _open_state(self) -> None:
+        try:
+            self._state.mkdir(parents=True, exist_ok=True)
+            lock = self._stack.enter_context((self._state / "lock").open("wb"))
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StateError(f"another peer is using the state folder {self._state}: give this one its own --state") from None
+        except OSError as error:
+            raise StateError(f"cannot use the state folder {self._state}: {error.strerror}") from None
+
+    def _load_identity(self) -> tuple[Identity, Path]:
+        path = Path(self._config.identity) if self._config.identity else self._state / "identity.key"
+        if self._config.identity is None and not path.exists():
+            Identity.generate().save(path)
+        return Identity.load(path), path
+
+    async def _start_daemon(self) -> LibP2PTransport:
+        daemon = await Daemon.start(
+            identity=self._identity_path, listen=self._listen, bootstrap=(), say=self._say
+        )
+        self._stack.callback(daemon.stop)
+        transport = await LibP2PTransport.attach(daemon.control)
+        self._stack.push_async_callback(transport.close)
+        reached = [address for address in self._joins if await self._connects(transport, address)]
+        if self._joins and not reached:
+            where = ", ".join(str(address) for address in self._joins)
+            raise NetworkError(f"cannot reach {where}: is it running, and is the address the one it printed?")
+        self._joins = reached
+        return transport
+
+    async def _connects(self, transport: LibP2PTransport, address: Multiaddr) -> bool:
+        try:
+            await transport.connect([address])
+        except StreamLostError as error:
+            self._say(str(error))
+            return False
+        return True
+
+    async def _charter(self, transport: LibP2PTransport) -> tuple[bytes, Charter]:
+        """The charter's bytes and payload: from a file, the state folder or the peer joined; verified and remembered."""
+        kept = self._state / "charter.toml"
+        if self._config.charter is not None:
+            data = files.encode_toml(files.read(Path(self._config.charter))).encode()
+        elif kept.exists() and not self._joins:
+            data = kept.read_bytes()
+        else:
+            data = await self._fetch_charter(transport)
+        signed = files.decode_bytes(data)
+        charter = signing.verify_charter(signed, unix_s())
+        run_id = signing.run_id(charter)
+        if self._config.run_id not in (None, run_id):
+            raise CharterError(f"the swarm's charter has run id {run_id}, not the {self._config.run_id} you asked for")
+        if kept.exists() and signing.run_id(files.read(kept).charter) != run_id:
+            raise StateError(
+                f"the state folder {self._state} belongs to another run: choose another --state, nothing was changed"
+            )
+        files.write(kept, signed)
+        return data, charter
+
+    async def _fetch_charter(self, transport: LibP2PTransport) -> bytes:
+        for address in self._joins:
+            try:
+                async with asyncio.timeout(FETCH_LIMIT_S):
+                    stream = await transport.open(peer_of(address))
+                    await stream.send(wire.encode(wire.Hello("", b"")))
+                    await stream.send(wire.encode(wire.GetCharter()))
+                    frame = await stream.receive(wire.MAX_CHARTER_BYTES + wire.MAX_CHUNK_OVERHEAD_BYTES)
+                    stream.close()
+                    return wire.decode(frame, wire.CharterIs).charter
+            except (StreamLostError, ProtocolError, TimeoutError) as error:
+                self._say(f"{address} did not give its charter: {error or 'no answer'}")
+        raise NetworkError("nobody gave a charter: join through a peer or bootstrap node that is running")
+
+    def _passport(self, run: Run) -> SignedPassport:
+        now_s = unix_s()
+        if self._config.passport is not None:
+            path = Path(self._config.passport)
+            signed = passports.decode(read_document(path, passports.MAX_PASSPORT_BYTES, PassportError))
+        elif run.charter.admission.kind == "open":
+            signed = passports.volunteer(
+                self._identity,
+                run.charter,
+                self._config.jurisdiction or _only_jurisdiction(run.charter),
+                now_s + VOLUNTEER_DAYS * 86_400,
+                now_s,
+            )
+        else:
+            raise PassportError("this run admits members' peers only: ask a member for a passport and give --passport FILE")
+        verdict = admit(signed, self._identity.peer_id, run.charter, run.id, now_s)
+        if not isinstance(verdict, Admitted):
+            raise PassportError(f"the charter refuses this passport: {verdict.reason.value.replace('_', ' ')}")
+        return signed
+
+    async def _engine(
+        self, transport: LibP2PTransport, run: Run, passport: SignedPassport, charter_bytes: bytes
+    ) -> Engine:
+        store = DiskStore(self._state)
+        await self._adopt_state_zero(run, store)
+        ledger = self._stack.enter_context(Ledger(self._state / "ledger.jsonl", unix_s))
+        seeds = [peer_of(address) for address in self._joins]
+
+        def accept(peer: PeerId, data: bytes) -> bool:
+            entry = read_announcement(data, run, unix_s())
+            return entry is not None and entry.peer == peer
+
+        directory = await KademliaDirectory.create(transport.p2p, run.id, accept, seeds)
+        self._stack.push_async_callback(directory.close)
+        addresses = tuple(str(address) for address in await transport.addresses())
+        payload = passport.payload
+        engine = Engine(
+            run=run,
+            identity=self._identity,
+            passport=passport,
+            charter_bytes=charter_bytes,
+            transport=transport,
+            directory=directory,
+            ledger=ledger,
+            gate=Gate(
+                region=payload.region,
+                label=Label(self._config.label),
+                min_contributors=run.charter.reduce.min_contributors,
+            ),
+            store=store,
+            sink=self._sink,
+            wall_clock=unix_s,
+            addresses=addresses,
+        )
+        self._sink(
+            events.NodeStarted(
+                peer=self._identity.peer_id,
+                run_id=run.id,
+                region=payload.region,
+                member=payload.member,
+                address=_best_address(addresses),
+                min_contributors=run.charter.reduce.min_contributors,
+                electors=len(run.charter.genesis.peers),
+                witnesses=len(run.charter.genesis.witnesses),
+                admission=run.charter.admission.kind,
+            )
+        )
+        await engine.start(seeds)
+        self._stack.push_async_callback(engine.leave)
+        connecting = asyncio.create_task(self._keep_connected(transport, engine))
+        self._stack.callback(connecting.cancel)
+        return engine
+
+    async def _adopt_state_zero(self, run: Run, store: DiskStore) -> None:
+        """Takes state 0 from beside a local charter file, so that a first peer needs nobody."""
+        if self._config.charter is None or store.snapshots():
+            return
+        beside = Path(self._config.charter).with_suffix("")
+        base_N = read_state_zero(beside.with_name(beside.name + ".state0.safetensors"))
+        head = None if base_N is None else state_zero(run, base_N)
+        if head is not None:
+            await store.save_snapshot(0, (head.base_N, *head.outer_VN))
+
+    # --- taking part --------------------------------------------------------------------------------------------------
+
+    async def _take_part(self, engine: Engine, link: NodeEnd) -> None:
+        """Rounds until the last one, until the trainer goes, or until SIGTERM; then leaves cleanly."""
+        stopping = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
+        listening = asyncio.create_task(link.listen())
+        rounds = asyncio.create_task(self._rounds(engine, link))
+        told = asyncio.create_task(stopping.wait())
+        tasks = (listening, rounds, told)
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if rounds.done() or told.done():
+                rounds.cancel()
+                await asyncio.gather(rounds, return_exceptions=True)
+                reason = "the last round is done" if rounds.done() and not rounds.cancelled() else "asked to stop"
+                await link.stop(engine.head, reason, TRAINER_STOP_LIMIT_S)
+            for task in (listening, rounds):
+                if task.done() and not task.cancelled():
+                    task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._sink(
+                events.NodeStopped(
+                    round=engine.head.round,
+                    saved=f"the Shared Base of round {engine.head.round}, {engine.head.round} commit records, votes and "
+                    f"ledger in {self._state}",
+                )
+            )
+
+    async def _rounds(self, engine: Engine, link: NodeEnd) -> None:
+        await link.hello
+        await engine.run(link, self._config.max_rounds)
+
+    async def _keep_connected(self, transport: LibP2PTransport, engine: Engine) -> None:
+        """Dials peers as the directory shows them, so that this peer needs the bootstrap node no longer."""
+        dialled: set[tuple[PeerId, tuple[str, ...]]] = set()
+        while True:
+            for peer, entry in engine.announced().items():
+                if peer != self._identity.peer_id and (peer, entry.addresses) not in dialled and entry.addresses:
+                    dialled.add((peer, entry.addresses))
+                    await self._dial(transport, peer, entry.addresses)
+            await asyncio.sleep(_CONNECT_EVERY_S)
+
+    async def _dial(self, transport: LibP2PTransport, peer: PeerId, addresses: Sequence[str]) -> None:
+        try:
+            parsed = [parse_join_address(text) for text in addresses]
+            if all(peer_of(address) == peer for address in parsed):
+                await transport.connect(parsed)
+        except (TapestryError, StreamLostError) as error:
+            self._say(f"{peer} announces addresses that do not work: {error}")
+
+    def _on_trainer(self, message: FromTrainer) -> None:
+        match message:
+            case TrainerHello():
+                self._sink(events.TrainerReady(isolation=message.isolation, detail=message.detail))
+            case Progress():
+                if self._engine_for_progress is not None:
+                    self._engine_for_progress.progress(message.tokens, message.tokens_per_s)
+                self._sink(
+                    events.TrainingProgress(
+                        round=message.round,
+                        step=message.step,
+                        loss=message.loss,
+                        tokens=message.tokens,
+                        tokens_per_s=message.tokens_per_s,
+                    )
+                )
+            case UpdateMade():
+                self._sink(
+                    events.UpdateReady(
+                        round=message.round, tokens=message.tokens, loss=message.loss, steps=message.steps
+                    )
+                )
+            case _:
+                pass
+
+    def _say(self, text: str) -> None:
+        self._sink(events.Note(text=text))
+
+
+def read_state_zero(path: Path) -> np.ndarray | None:
+    """The base of state 0 from its safetensors file, float32 [N]; None if there is no such file."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)["base"]
+    except FileNotFoundError:
+        return None
+    except (SafetensorError, KeyError, OSError) as error:
+        raise StateError(f"{path} is not a state 0 file: {error}") from None
+
+
+def _best_address(addresses: Sequence[str]) -> str:
+    """The address to show people: one that other machines can use, if there is one."""
+    outside = [text for text in addresses if "/127.0.0.1/" not in text]
+    return (outside or list(addresses) or [""])[0]
+
+
+def _only_jurisdiction(charter: Charter) -> str:
+    codes = [code for region in charter.regions for code in region.jurisdictions]
+    if len(codes) == 1:
+        return codes[0]
+    raise PassportError(f"say whose law applies to this peer's data: --jurisdiction, one of {', '.join(sorted(codes))}")
+
+
+def run_node(config: NodeConfig, on_failure: Callable[[str, int], None]) -> None:
+    """Runs a node to its end on uvloop; `on_failure` is told what a person must mend, and the exit code for it."""
+    import uvloop
+
+    torch.set_num_threads(1)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(Node(config).run())
+    except TapestryError as error:
+        on_failure(str(error), 2 if isinstance(error, UsageError) else 1)

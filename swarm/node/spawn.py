@@ -1,0 +1,144 @@
+"""Starting a node process from the program that owns it, and reading its events. Imports neither torch nor
+hivemind."""
+
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from swarm import events
+from swarm.errors import NetworkError
+from swarm.node.config import NodeConfig
+
+STOP_LIMIT_S = 8.0
+
+
+class NodeProcess:
+    """A running node. `control` and `shared_fd` belong to its trainer; `next_event` tells what happens."""
+
+    def __init__(self, settings: NodeConfig) -> None:
+        """Starts it; descriptors and parent in `settings` are filled in here."""
+        self.control, node_end = socket.socketpair()
+        self.shared_fd = _make_shared_fd()
+        config = msgspec.structs.replace(
+            settings, parent_pid=os.getpid(), control_fd=node_end.fileno(), shared_fd=self.shared_fd
+        )
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "swarm.node", msgspec.json.encode(config).decode()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=(node_end.fileno(), self.shared_fd),
+        )
+        node_end.close()
+        self._events: queue.Queue[events.Stamped | None] = queue.Queue()
+        self._errors = bytearray()
+        self._readers = [
+            threading.Thread(target=self._read_events, daemon=True),
+            threading.Thread(target=self._read_errors, daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def next_event(self, timeout_s: float) -> events.Stamped | None:
+        """The next event, or None after `timeout_s` without one or when the node has ended (`ended` tells which)."""
+        try:
+            return self._events.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the process is gone and all its events have been taken."""
+        return self._process.poll() is not None and not self._readers[0].is_alive() and self._events.empty()
+
+    @property
+    def has_exited(self) -> bool:
+        return self._process.poll() is not None
+
+    def outcome(self) -> tuple[int, str]:
+        """Exit code and the cause it printed, once it has ended."""
+        code = self._process.wait()
+        for reader in self._readers:
+            reader.join()
+        lines = self._errors.decode(errors="replace").strip().splitlines()
+        cause = lines[-1] if lines else f"the node process ended with code {code}"
+        return code, cause
+
+    def ask_to_stop(self) -> None:
+        """Asks it to leave the swarm cleanly."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+
+    def release_control(self) -> None:
+        """Closes this process's copy of the trainer's socket, once a trainer process has its own."""
+        self.control.close()
+
+    def close(self) -> None:
+        """Leaves cleanly if it can, and in any case ends it."""
+        self.ask_to_stop()
+        try:
+            self._process.wait(STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self.control.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _read_events(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            try:
+                self._events.put(events.decode_line(line))
+            except msgspec.DecodeError:
+                continue  # a library printed to stdout
+
+    def _read_errors(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self._errors += line
+
+
+def wait_for_charter(node: NodeProcess, timeout_s: float) -> tuple[events.CharterReady, list[events.Stamped]]:
+    """Waits until the node has verified the run's charter; also returns the events that came before it.
+
+    Raises:
+        NetworkError: the node ended first; its cause is the message.
+    """
+    before: list[events.Stamped] = []
+    while True:
+        stamped = node.next_event(timeout_s)
+        if stamped is None:
+            if node.has_exited:
+                raise NetworkError(node.outcome()[1])
+            raise NetworkError(f"the node did not come up within {timeout_s:.0f} s")
+        if isinstance(stamped.event, events.CharterReady):
+            return stamped.event, before
+        before.append(stamped)
+
+
+def _make_shared_fd() -> int:
+    """A file descriptor of anonymous memory, so that nothing is left behind when a process is killed."""
+    if sys.platform == "linux":
+        return os.memfd_create("tapestry")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
