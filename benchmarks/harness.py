@@ -154,4 +154,6 @@ def _round(plan: Plan, peers: Sequence[Peer], index: int, resting_bytes: Sequenc
 def _in_words(taken: RoundSample | None) -> str:
     if taken is None:
         return "incomplete, not every peer averaged with every other"
-    return f"{taken.form_s:.2f} + {taken.data_s:.2f} + {taken.commit_s:.2f} s, {taken.cpu_s_per_peer:.2f} CPU s per peer"
+    return (
+        f"{taken.form_s:.2f} + {taken.data_s:.2f} + {taken.commit_s:.2f} s, {taken.cpu_s_per_peer:.2f} CPU s per peer"
+    )

@@ -50,7 +50,9 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
 class Peer:
     """A started engine with all that runs under it."""
 
-    def __init__(self, daemon: Daemon, transport: LibP2PTransport, directory: KademliaDirectory, engine: Engine) -> None:
+    def __init__(
+        self, daemon: Daemon, transport: LibP2PTransport, directory: KademliaDirectory, engine: Engine
+    ) -> None:
         self._daemon = daemon
         self._transport = transport
         self._directory = directory
@@ -110,9 +112,7 @@ class Peer:
 async def _exchange(seat: Seat, mine: Card) -> list[Card]:
     """Every peer's card, in the order of ranks."""
     seat.rendezvous.publish(f"card-{seat.rank}", msgspec.json.encode(mine).decode())
-    return [
-        msgspec.json.decode(await seat.rendezvous.read(f"card-{rank}"), type=Card) for rank in range(seat.world)
-    ]
+    return [msgspec.json.decode(await seat.rendezvous.read(f"card-{rank}"), type=Card) for rank in range(seat.world)]
 
 
 async def _agree(seat: Seat, cards: list[Card], founder: Identity) -> SignedCharter:

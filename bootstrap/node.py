@@ -1,4 +1,4 @@
-"""The bootstrap node: a well-known address. It serves the charter and state 0, keeps the directory, and may be a witness.
+"""The bootstrap node: a well-known address. It serves the charter, state 0 and the directory; it may be a witness.
 
 It is no coordinator: it sees no update, decides nothing alone, and once two peers know each other it may die for good.
 Where the charter names it a witness it also votes, without holding any state (swarm.round.witness).

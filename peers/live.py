@@ -73,15 +73,15 @@ class LiveView:
             case events.RoundCommitted():
                 self._round = event.round
                 return (
-                    f"round {event.round} committed by {len(event.peers)} peers, {event.contributors} contributed, "
+                    f"round {event.round} committed by {len(event.peers)} peers, {len(event.contributors)} gave: "
                     f"{event.seconds:.1f} s, loss {self._loss:.3f}, base {event.state_digest[:16]}"
                 )
             case events.BytesOut():
                 self._bytes_out, self._peers = sum(event.by_kind.values()), event.peers
             case events.QuorumMissing():
                 return (
-                    f"[yellow]round {event.round}: {event.present} of {event.electors} electors are here, {event.needed} "
-                    "are needed. Training pauses until more come back; a charter with witnesses survives more deaths.[/]"
+                    f"[yellow]round {event.round}: {event.present} of {event.electors} electors are here, "
+                    f"{event.needed} are needed. Rounds pause until more come back; witnesses survive deaths.[/]"
                 )
             case events.UpdateDenied():
                 return f"[yellow]the gate kept this round's update here: {event.reason}[/]"

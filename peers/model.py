@@ -65,7 +65,7 @@ def build(config_json: str, seed: int = 0) -> PreTrainedModel:
     try:
         config = AutoConfig.for_model(model_type, **fields)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         # transformers has no base class for its refusals: KeyError, TypeError, ValueError, its own and torch's
         raise ModelError(f"transformers refuses the model config: {_first_line(error)}") from None
     return model

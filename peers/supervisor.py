@@ -1,7 +1,7 @@
 """Runs one peer: starts its node, then its trainer, hands on what happens, and stops both cleanly.
 
-The supervisor has neither data nor network of its own. It ends when the node has ended; whatever kills it takes the node,
-the trainer and the daemon with it.
+The supervisor has neither data nor network of its own. It ends when the node has ended; whatever kills it takes the
+node, the trainer and the daemon with it.
 """
 
 import os
@@ -40,14 +40,11 @@ class Training:
 class Peer:
     """A running peer. `run` blocks until it has ended; `stop` may be called from a signal handler."""
 
-    def __init__(
-        self, settings: NodeConfig, training: Training, on_event: Callable[[events.Stamped], None]
-    ) -> None:
+    def __init__(self, settings: NodeConfig, training: Training, on_event: Callable[[events.Stamped], None]) -> None:
         self._settings = settings
         self._training = training
         self._on_event = on_event
         self._stopping = False
-        self._node: NodeProcess | None = None
         self._trainer: subprocess.Popen[bytes] | None = None
         self.export = Path(settings.state) / "shared-base"
 
@@ -64,12 +61,12 @@ class Peer:
         """
         asked = False
         with NodeProcess(self._settings) as node:
-            self._node = node
             try:
+                self._start_trainer(node)
                 while not node.ended:
                     stamped = node.next_event(_TICK_S)
                     if stamped is not None:
-                        self._take(stamped)
+                        self._on_event(stamped)
                     if self._stopping and not asked:
                         asked = True
                         node.ask_to_stop()
@@ -86,19 +83,13 @@ class Peer:
         if code != 0:
             raise PeerError(cause)
 
-    def _take(self, stamped: events.Stamped) -> None:
-        if isinstance(stamped.event, events.CharterReady):
-            self._start_trainer(stamped.event)
-        self._on_event(stamped)
-
-    def _start_trainer(self, ready: events.CharterReady) -> None:
-        assert self._node is not None
-        control_fd = self._node.control.fileno()
+    def _start_trainer(self, node: NodeProcess) -> None:
+        """Starts it at once: it imports for seconds while the node finds the swarm, then waits for the charter."""
+        control_fd = node.control.fileno()
         config = TrainerConfig(
             parent_pid=os.getpid(),
             control_fd=control_fd,
-            shared_fd=self._node.shared_fd,
-            charter=ready.path,
+            shared_fd=node.shared_fd,
             files=tuple(str(path) for path in self._training.files),
             seed=self._training.seed,
             threads=self._training.threads,
@@ -109,10 +100,10 @@ class Peer:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            pass_fds=(control_fd, self._node.shared_fd),
+            pass_fds=(control_fd, node.shared_fd),
         )
         # The trainer holds its end now; ours must close, so that the node sees the trainer's death.
-        self._node.release_control()
+        node.release_control()
 
     def _end_trainer(self) -> str:
         """Waits for the trainer to write the Shared Base; returns what it complained of, if it failed by itself."""

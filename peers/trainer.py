@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from peers.isolation import isolate
-from swarm.node.lifeline import die_with_parent, ignore_terminal_signals
+from swarm.net.lifeline import die_with_parent, ignore_terminal_signals
 
 
 class TrainerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -21,8 +21,6 @@ class TrainerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     parent_pid: int
     control_fd: int
     shared_fd: int
-    charter: str
-    """Path of the verified charter."""
     files: tuple[str, ...]
     """Text files to train on, all labelled."""
     seed: int
@@ -53,15 +51,14 @@ def train(config: TrainerConfig, isolation: tuple[str, str]) -> None:
     from swarm.node.shared import SharedVectors
 
     torch.set_num_threads(config.threads)
-    charter = files.read(Path(config.charter)).charter
+    end = TrainerEnd(socket.socket(fileno=config.control_fd))
+    charter = files.read(end.await_charter()).charter
     training = charter.training
     model = build(charter.model.config_json)
     model.train()
-    end = TrainerEnd(
-        socket.socket(fileno=config.control_fd), SharedVectors(config.shared_fd, charter.model.parameters)
-    )
+    shared = SharedVectors(config.shared_fd, charter.model.parameters)
     inner = torch.optim.AdamW(model.parameters(), lr=training.inner_lr, weight_decay=training.inner_weight_decay)
-    optimizer = SwarmOptimizer(model, inner, end, training, isolation)
+    optimizer = SwarmOptimizer(model, inner, end, shared, training, isolation)
     paths = [Path(path) for path in config.files]
     sampler = ByteSampler(paths, training.batch_size, training.sequence_length, config.seed)
     batches: Iterator[Any] = iter(())

@@ -134,7 +134,7 @@ class RoundCommitted(Event):
     round: int
     attempt: int
     peers: tuple[str, ...]
-    contributors: int
+    contributors: tuple[str, ...]
     """Peers counted in at least one chunk."""
     state_digest: str
     seconds: float

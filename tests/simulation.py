@@ -39,7 +39,9 @@ from swarm.sovereignty.gate import Gate
 from swarm.sovereignty.labels import Label
 from swarm.sovereignty.ledger import Ledger
 from swarm.state.head import Head
+from swarm.state.records import Decided, Record, Value, value_digest
 from swarm.state.resume import state_zero
+from swarm.state.roster import read_roster
 from swarm.state.run import Run
 from swarm.state.store import MemoryStore
 from swarm.vector.digest import state_digest
@@ -124,6 +126,7 @@ class SimPeer:
     engine: Engine | None = None
     task: asyncio.Task[None] | None = None
     seen: list[events.AnyEvent] = field(default_factory=list)
+    show: Callable[[events.AnyEvent], None] | None = None
 
     @property
     def id(self) -> PeerId:
@@ -132,6 +135,11 @@ class SimPeer:
     @property
     def store(self) -> MemoryStore:
         return self.disk.files
+
+    def see(self, event: events.AnyEvent) -> None:
+        self.seen.append(event)
+        if self.show is not None:
+            self.show(event)
 
     def of(self, kind: type[events.Event]) -> list:
         return [event for event in self.seen if isinstance(event, kind)]
@@ -148,13 +156,22 @@ class Simulation:
         self.directory = MemoryDirectory()
         self.peers: dict[int, SimPeer] = {}
         self.rounds = rounds
+        self.errors: list[BaseException] = []
+        """What engines died of; a death that no test ordered is a bug."""
         self._base_N = base_zero(charter.model.parameters)
         self.on_write: Callable[[int], None] | None = None
         """Runs with a peer's number before and after each of its writes to disk: tests inject deaths there."""
         self.write_s: Callable[[], float] = lambda: 0.0
         self.training_s: Callable[[], float] = lambda: self.random.uniform(0.5, 1.5)
 
-    async def start(self, number: int, *, dialable: bool = True, jurisdiction: str = "DE") -> SimPeer:
+    async def start(
+        self,
+        number: int,
+        *,
+        dialable: bool = True,
+        jurisdiction: str = "DE",
+        training_s: Callable[[], float] | None = None,
+    ) -> SimPeer:
         """Starts (or restarts, with its old disk) a peer. Genesis peers hold state 0 already."""
         peer = self._machine(number)
         if number < len(self.charter.genesis.peers) and not peer.store.snapshots():
@@ -178,12 +195,18 @@ class Simulation:
             ledger=Ledger(None, lambda: 0.0),
             gate=gate,
             store=self._mount(peer),
-            sink=peer.seen.append,
+            sink=peer.see,
             wall_clock=lambda: CREATED_S + 1000 + asyncio.get_running_loop().time(),
             is_dialable=dialable,
         )
-        peer.task = asyncio.create_task(self._live(peer))
+        peer.task = asyncio.create_task(self._live(peer, training_s or self.training_s))
+        peer.task.add_done_callback(self._ended)
         return peer
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.errors.append(error)
 
     async def start_witness(self, number: int) -> SimPeer:
         """Starts (or restarts) a vote-only acceptor: a door that answers Prepare and AskVote, and a disk."""
@@ -226,11 +249,11 @@ class Simulation:
         peer.mount = Mount(peer.disk, lambda: self.write_s(), on_write)
         return peer.mount
 
-    async def _live(self, peer: SimPeer) -> None:
+    async def _live(self, peer: SimPeer, training_s: Callable[[], float]) -> None:
         assert peer.engine is not None
         seeds = [other.id for other in self.peers.values() if other is not peer]
         await peer.engine.start(seeds)
-        await peer.engine.run(FakeTrainer(peer.number, self.training_s), self.rounds)
+        await peer.engine.run(FakeTrainer(peer.number, training_s), self.rounds)
 
     def base_zero(self) -> np.ndarray:
         """State 0 as a fresh array."""
@@ -268,6 +291,14 @@ class Simulation:
     def committed(self, number: int) -> int:
         engine = self.peers[number].engine
         return 0 if engine is None or engine.ctx is None else engine.ctx.head.round
+
+    def decided(self, number: int, round_number: int) -> Decided:
+        """A record on a peer's disk, taken at its word."""
+        data = self.peers[number].store.load_record(round_number)
+        assert data is not None
+        encoded = wire.decode(data, Record).value
+        value = wire.decode(encoded, Value)
+        return Decided(data, value_digest(encoded), value, read_roster(value.roster, self.run_info, value.base_digest))
 
     async def finish(self) -> None:
         """Stops every peer that lives."""

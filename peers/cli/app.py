@@ -7,7 +7,7 @@ Command modules import torch, transformers, hivemind and whatever else is slow i
 import typer
 
 from benchmarks import cli as bench
-from peers.cli import bootstrap, charter, keys, passport, peer
+from peers.cli import bootstrap, charter, demo, keys, passport, peer
 from peers.cli.output import TapestryGroup
 
 app = typer.Typer(
@@ -31,3 +31,4 @@ app.add_typer(passport.app, name="passport")
 app.add_typer(bench.app, name="bench")
 app.command("bootstrap")(bootstrap.bootstrap)
 app.command("peer")(peer.peer)
+app.command("demo")(demo.demo)

@@ -14,7 +14,8 @@ def bootstrap(
         str, typer.Option(help="Multiaddr to listen on; port 0 is any free one.")
     ] = "/ip4/0.0.0.0/tcp/31337",
     identity: Annotated[
-        Path | None, typer.Option(help="Key file; keep it, and the address stays the same. Made in --state if left out.")
+        Path | None,
+        typer.Option(help="Key file; keep it, and the address stays the same. Made in --state if left out."),
     ] = None,
     state: Annotated[
         Path | None, typer.Option(help="Folder for the key, the votes of a witness and the ledger.")

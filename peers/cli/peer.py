@@ -17,9 +17,12 @@ def peer(
     ],
     data: Annotated[Path | None, typer.Option(help="Folder of .txt or .jsonl files with a policy.toml in it.")] = None,
     jurisdiction: Annotated[
-        str | None, typer.Option(help="ISO 3166 code whose law applies to the data; open runs only (else the passport's).")
+        str | None,
+        typer.Option(help="ISO 3166 code whose law applies to the data; open runs only (else the passport's)."),
     ] = None,
-    policy: Annotated[Path | None, typer.Option(help="Policy file that labels the data, instead of the folder's.")] = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="Policy file that labels the data, instead of the folder's.")
+    ] = None,
     passport: Annotated[Path | None, typer.Option(help="Passport that a member issued to this peer.")] = None,
     identity: Annotated[Path | None, typer.Option(help="Key file; made in the state folder if left out.")] = None,
     state: Annotated[
@@ -28,7 +31,9 @@ def peer(
     listen: Annotated[
         list[str] | None, typer.Option(help="Multiaddr to listen on; any free TCP port if left out.")
     ] = None,
-    max_rounds: Annotated[int | None, typer.Option(min=1, help="Stop when the Shared Base has reached this round.")] = None,
+    max_rounds: Annotated[
+        int | None, typer.Option(min=1, help="Stop when the Shared Base has reached this round.")
+    ] = None,
     run_id: Annotated[str | None, typer.Option(help="Refuse any other run than this one.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the order in which data is drawn.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of the trainer.")] = 1,
@@ -58,7 +63,9 @@ def peer(
         if path is not None and not path.exists():
             raise UsageError(f"{path} does not exist")
     if data is None:
-        raise UnlabelledDataError("give --data a folder of text with a policy.toml in it: a peer trains on its own data")
+        raise UnlabelledDataError(
+            "give --data a folder of text with a policy.toml in it: a peer trains on its own data"
+        )
     labelled = label_folder(data, read_policy(find_policy(data, policy)))
     folder = state or default_state()
     settings = NodeConfig(
@@ -73,7 +80,13 @@ def peer(
         **({"listen": tuple(listen)} if listen else {}),
     )
     console = Console(stderr=as_json)
-    last: dict[str, Any] = {"peer_id": None, "run_id": None, "rounds_committed": 0, "base_digest": None, "bytes_sent": {}}
+    last: dict[str, Any] = {
+        "peer_id": None,
+        "run_id": None,
+        "rounds_committed": 0,
+        "base_digest": None,
+        "bytes_sent": {},
+    }
 
     def take(stamped: events.Stamped) -> None:
         match stamped.event:

@@ -8,6 +8,7 @@ from pathlib import Path
 import tomli_w
 
 from peers.corpus.store import Corpus
+from swarm.sovereignty.labels import Label
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ REGIONS = (
 )
 
 
-def write_region_folder(corpus: Corpus, region: PilotRegion, folder: Path) -> None:
-    """Lays out `<folder>/<language>.txt` for the region's languages and a `policy.toml` labelling each open.
+def write_region_folder(corpus: Corpus, region: PilotRegion, folder: Path, label: Label = Label.OPEN) -> None:
+    """Lays out `<folder>/<language>.txt` for the region's languages and a `policy.toml` that labels each.
 
     The folder is made when absent; files of the same names are replaced.
     """
@@ -38,7 +39,7 @@ def write_region_folder(corpus: Corpus, region: PilotRegion, folder: Path) -> No
         {
             "name": f"{corpus.source} text, {language}",
             "files": [f"{language}.txt"],
-            "label": "open",
+            "label": label.value,
             "residency": jurisdiction,
             "licence": corpus.licences[language],
             "language": language,

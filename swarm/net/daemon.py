@@ -6,13 +6,9 @@ private folder: whoever reaches it can speak as this peer.
 """
 
 import asyncio
-import ctypes
-import os
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -22,12 +18,12 @@ from multiaddr import Multiaddr
 
 from swarm.clock import monotonic_s
 from swarm.errors import NetworkError
+from swarm.net.lifeline import tie_to_parent
 
 START_LIMIT_S = 60.0
 _ATTEMPT_LIMIT_S = 20.0
 _POLL_S = 0.02
 _LOG_LINES_SHOWN = 8
-_PR_SET_PDEATHSIG = 1
 
 
 class Daemon:
@@ -86,7 +82,7 @@ class Daemon:
             arguments += ["-b", f"-bootstrapPeers={','.join(str(address) for address in bootstrap)}"]
         with log_path.open("wb") as log:
             process = subprocess.Popen(  # returns at once; readiness is awaited below
-                arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=_die_with_parent()
+                arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=tie_to_parent()
             )
         daemon = cls(process, folder, control)
         deadline = monotonic_s() + _ATTEMPT_LIMIT_S
@@ -140,16 +136,3 @@ def _binary() -> Path:
     if path is None or not path.is_file():
         raise NetworkError("the p2pd binary is missing: reinstall hivemind from its wheel")
     return path
-
-
-def _die_with_parent() -> Callable[[], None] | None:
-    """A function for the forked child that ties its life to ours (Linux), in a session of its own."""
-    if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None)
-
-    def prepare() -> None:
-        os.setsid()
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-    return prepare

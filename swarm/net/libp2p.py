@@ -14,11 +14,11 @@ from multiaddr import Multiaddr
 from swarm.errors import ProtocolError
 from swarm.identity.peer_id import PeerId
 from swarm.net.addresses import peer_of, without_peer
+from swarm.net.pipe import take_over
 from swarm.net.transport import StreamHandler, StreamLostError
 
 PROTOCOL = "/tapestry/1"
 _LENGTH = struct.Struct("<I")
-_WRITE_BUFFER_BYTES = 1024 * 1024
 _CONNECT_LIMIT_S = 10.0
 _GONE = (OSError, asyncio.IncompleteReadError, P2PDaemonError, RuntimeError)
 """How a dead peer, stream or daemon shows itself; uvloop says RuntimeError for a write on a closed transport."""
@@ -28,10 +28,10 @@ class LibP2PStream:
     """Length-prefixed frames on one libp2p stream."""
 
     def __init__(self, remote: PeerId, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Takes the connection over: the reader and the writer must not be used any more."""
         self._remote = remote
-        self._reader = reader
-        self._writer = writer
-        writer.transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
+        self._writer = writer  # kept, because a writer that is dropped closes its transport
+        self._pipe = take_over(reader, writer)
 
     @property
     def remote(self) -> PeerId:
@@ -39,17 +39,16 @@ class LibP2PStream:
 
     async def send(self, frame: bytes) -> None:
         try:
-            self._writer.writelines((_LENGTH.pack(len(frame)), frame))
-            await self._writer.drain()
+            await self._pipe.write(_LENGTH.pack(len(frame)), frame)
         except _GONE as error:
             raise StreamLostError(f"stream to {self._remote}: {_line(error)}") from None
 
     async def receive(self, max_bytes: int) -> bytes:
         try:
-            (length,) = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))
+            (length,) = _LENGTH.unpack(await self._pipe.read(_LENGTH.size))
             if length > max_bytes:
                 raise ProtocolError(f"a frame of {length} bytes where at most {max_bytes} are allowed")
-            return await self._reader.readexactly(length)
+            return await self._pipe.read(length)
         except _GONE as error:
             raise StreamLostError(f"stream from {self._remote} ended: {type(error).__name__}") from None
 

@@ -89,6 +89,7 @@ class MemoryNetwork:
         self._side_of: dict[PeerId, int] = {}
         self._thawed = Signal()
         self._deaths: Counter[PeerId] = Counter()
+        self._slowness: dict[PeerId, float] = {}
 
     def transport(self, peer: PeerId, *, dialable: bool = True) -> "MemoryTransport":
         """A fresh transport for `peer`, which counts as alive from now on; transports from before its death stay dead."""
@@ -112,6 +113,10 @@ class MemoryNetwork:
     def thaw(self, peer: PeerId) -> None:
         self._frozen.discard(peer)
         self._thawed.fire()
+
+    def slow(self, peer: PeerId, factor: float) -> None:
+        """Frames to and from the peer take `factor` times as long from now on; 1 is as fast as the link."""
+        self._slowness[peer] = factor
 
     def partition(self, *sides: Iterable[PeerId]) -> None:
         """Only peers of one side reach each other; existing streams between sides break."""
@@ -141,9 +146,14 @@ class MemoryNetwork:
     def latency_s(self) -> float:
         return self.random.uniform(self.link.min_latency_s, self.link.max_latency_s)
 
+    def travel_s(self, source: PeerId, target: PeerId, size_bytes: int) -> float:
+        """How long a frame is on its way."""
+        slowness = max(self._slowness.get(source, 1.0), self._slowness.get(target, 1.0))
+        return slowness * (self.latency_s() + size_bytes / self.link.bytes_per_s)
+
     async def connect(self, source: PeerId, target: PeerId) -> "_End":
         await self.until_thawed(source, target)
-        await asyncio.sleep(self.latency_s())
+        await asyncio.sleep(self.travel_s(source, target, 0))
         handler = self._handlers.get(target)
         reachable = target in self._ends and source in self._ends and self.connected(source, target)
         if handler is None or not reachable or target in self._undialable:
@@ -219,7 +229,7 @@ class _End:
         if self._closed:
             raise StreamLostError(f"stream to {self.remote} is closed")
         loop = asyncio.get_running_loop()
-        took_s = network.latency_s() + len(frame) / network.link.bytes_per_s
+        took_s = network.travel_s(self.local, self.remote, len(frame))
         # Strictly later than the frame before: timers of equal times fire in no order.
         self._last_arrival_s = max(self._last_arrival_s + _TICK_S, loop.time() + took_s)
         self._in_flight_bytes += len(frame)

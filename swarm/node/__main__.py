@@ -5,7 +5,7 @@ import sys
 import msgspec
 
 from swarm.node.config import NodeConfig
-from swarm.node.lifeline import die_with_parent, ignore_terminal_signals
+from swarm.net.lifeline import die_with_parent, ignore_terminal_signals
 
 
 def main() -> None:

@@ -259,8 +259,8 @@ class Engine:
             await asyncio.sleep(1.0)
             return
         ctx.head = caught.head
-        ctx.seats.clear_through(ctx.head.round)
         if ctx.head.round > before:
+            ctx.begin_round()
             self._sink(events.CaughtUp(from_round=before, to_round=ctx.head.round, replayed=caught.replayed))
 
     async def _dispatch(self, stream: AuditedStream, request: wire.Request, passport: Passport) -> None:

@@ -51,7 +51,9 @@ class Swarm:
         from swarm.node.shared import SharedVectors
 
         shared = SharedVectors(self._node.shared_fd, self.charter.model.parameters)
-        return SwarmOptimizer(model, optimizer, TrainerEnd(self._node.control, shared), self.charter.training)
+        end = TrainerEnd(self._node.control)
+        end.await_charter()
+        return SwarmOptimizer(model, optimizer, end, shared, self.charter.training)
 
     def events(self) -> list[events.AnyEvent]:
         """What has happened since the last call, in order."""

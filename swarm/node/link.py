@@ -10,6 +10,7 @@ import asyncio
 import select
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -53,6 +54,12 @@ class Yielded(Message):
     round: int
 
 
+class Begin(Message):
+    """First message of a node: the run's verified charter is in this file."""
+
+    charter: str
+
+
 class Base(Message):
     """Train from the vector in `base_N`."""
 
@@ -73,7 +80,7 @@ class Stop(Message):
 
 
 FromTrainer = TrainerHello | Progress | UpdateMade | Yielded
-FromNode = Base | Abandon | Stop
+FromNode = Begin | Base | Abandon | Stop
 
 M = TypeVar("M")
 
@@ -81,10 +88,9 @@ M = TypeVar("M")
 class TrainerEnd:
     """The trainer's side; blocks where it must wait for the node."""
 
-    def __init__(self, control: socket.socket, shared: SharedVectors) -> None:
+    def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._buffer = b""
-        self.shared = shared
 
     def send(self, message: FromTrainer) -> None:
         try:
@@ -104,6 +110,12 @@ class TrainerEnd:
             self._buffer += data
         line, self._buffer = self._buffer.split(b"\n", 1)
         return _FROM_NODE.decode(line)
+
+    def await_charter(self) -> Path:
+        """Waits for the node to have verified the run's charter. Raises NetworkError when it ends first."""
+        message = self.receive()
+        assert isinstance(message, Begin), "a node begins with Begin"
+        return Path(message.charter)
 
     def poll(self) -> FromNode | None:
         """The next message if there is one."""
@@ -140,11 +152,19 @@ class NodeEnd:
 
     @classmethod
     async def open(
-        cls, control_fd: int, shared: SharedVectors, schema_digest: str, on_message: Callable[[FromTrainer], None]
+        cls,
+        control_fd: int,
+        shared: SharedVectors,
+        charter: Path,
+        schema_digest: str,
+        on_message: Callable[[FromTrainer], None],
     ) -> "NodeEnd":
+        """Takes the socket and tells the trainer where the charter is."""
         control = socket.socket(fileno=control_fd)
         reader, writer = await asyncio.open_connection(sock=control, limit=MAX_MESSAGE_BYTES)
-        return cls(reader, writer, shared, schema_digest, on_message)
+        end = cls(reader, writer, shared, schema_digest, on_message)
+        end._send(Begin(str(charter)))
+        return end
 
     async def listen(self) -> None:
         """Takes the trainer's messages until it closes its end. Raises ModelError for a trainer with another model."""

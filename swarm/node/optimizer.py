@@ -15,7 +15,8 @@ from torch import nn
 
 from swarm.charter.manifest import Training
 from swarm.clock import process_s
-from swarm.node.link import Abandon, Base, Progress, Stop, TrainerEnd, TrainerHello, UpdateMade, Yielded
+from swarm.node.link import Abandon, Base, Begin, Progress, Stop, TrainerEnd, TrainerHello, UpdateMade, Yielded
+from swarm.node.shared import SharedVectors
 from swarm.vector.flatten import gather, named_parameters, scatter, schema, schema_digest
 
 _REPORT_EVERY_S = 0.5
@@ -29,6 +30,7 @@ class SwarmOptimizer(torch.optim.Optimizer):
         model: nn.Module,
         inner: torch.optim.Optimizer,
         end: TrainerEnd,
+        shared: SharedVectors,
         training: Training,
         isolation: tuple[str, str] = ("none", "the training script is the user's own process"),
     ) -> None:
@@ -44,8 +46,9 @@ class SwarmOptimizer(torch.optim.Optimizer):
         self.state = inner.state
         self._named = named_parameters(model)
         self._end = end
+        self._shared = shared
         self._training = training
-        self._gradient_N = np.zeros_like(end.shared.update_N) if training.mode == "gradient" else None
+        self._gradient_N = np.zeros_like(shared.update_N) if training.mode == "gradient" else None
         self._round = 0
         self._steps = 0
         self._tokens = 0
@@ -112,7 +115,7 @@ class SwarmOptimizer(torch.optim.Optimizer):
 
     def _synchronise(self) -> None:
         """Gives the update and waits for the next base."""
-        update_N, base_N = self._end.shared.update_N, self._end.shared.base_N
+        update_N, base_N = self._shared.update_N, self._shared.base_N
         if self._gradient_N is None:
             gather(self._named, update_N)
             np.subtract(base_N, update_N, out=update_N)
@@ -131,11 +134,11 @@ class SwarmOptimizer(torch.optim.Optimizer):
                 case Stop() as stop:
                     self._finish(stop)
                     return
-                case Abandon():
-                    continue  # it crossed our update on the way; a base follows
+                case Abandon() | Begin():
+                    continue  # an Abandon that crossed our update on its way; a base follows
 
     def _begin(self, round_number: int) -> None:
-        scatter(self._end.shared.base_N, self._named)
+        scatter(self._shared.base_N, self._named)
         self._round = round_number
         self._steps = self._tokens = 0
         self._began_s = process_s()
@@ -143,7 +146,7 @@ class SwarmOptimizer(torch.optim.Optimizer):
             self._gradient_N[:] = 0
 
     def _finish(self, stop: Stop) -> None:
-        scatter(self._end.shared.base_N, self._named)
+        scatter(self._shared.base_N, self._named)
         self.is_finished = True
         self.final_round = stop.round
 

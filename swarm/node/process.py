@@ -88,7 +88,11 @@ class Node:
             passport = self._passport(run)
             shared = SharedVectors(self._config.shared_fd, charter.model.parameters)
             link = await NodeEnd.open(
-                self._config.control_fd, shared, charter.model.schema_digest, self._on_trainer
+                self._config.control_fd,
+                shared,
+                self._state / "charter.toml",
+                charter.model.schema_digest,
+                self._on_trainer,
             )
             self._sink(
                 events.CharterReady(
@@ -110,7 +114,9 @@ class Node:
             lock = self._stack.enter_context((self._state / "lock").open("wb"))
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StateError(f"another peer is using the state folder {self._state}: give this one its own --state") from None
+            raise StateError(
+                f"another peer is using the state folder {self._state}: give this one its own --state"
+            ) from None
         except OSError as error:
             raise StateError(f"cannot use the state folder {self._state}: {error.strerror}") from None
 
@@ -121,9 +127,7 @@ class Node:
         return Identity.load(path), path
 
     async def _start_daemon(self) -> LibP2PTransport:
-        daemon = await Daemon.start(
-            identity=self._identity_path, listen=self._listen, bootstrap=(), say=self._say
-        )
+        daemon = await Daemon.start(identity=self._identity_path, listen=self._listen, bootstrap=(), say=self._say)
         self._stack.callback(daemon.stop)
         transport = await LibP2PTransport.attach(daemon.control)
         self._stack.push_async_callback(transport.close)
@@ -191,7 +195,9 @@ class Node:
                 now_s,
             )
         else:
-            raise PassportError("this run admits members' peers only: ask a member for a passport and give --passport FILE")
+            raise PassportError(
+                "this run admits members' peers only: ask a member for a passport and give --passport FILE"
+            )
         verdict = admit(signed, self._identity.peer_id, run.charter, run.id, now_s)
         if not isinstance(verdict, Admitted):
             raise PassportError(f"the charter refuses this passport: {verdict.reason.value.replace('_', ' ')}")

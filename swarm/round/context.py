@@ -30,6 +30,8 @@ from swarm.state.store import Store
 
 SHORT_CALL_S = 3.0
 """Limit for one small question to one peer."""
+MAX_ATTEMPT = 1_000_000
+"""No honest peer gets so far within a round: an attempt takes a second or more."""
 SLOWEST_BYTES_PER_S = 500_000.0
 """A link slower than this is not waited for in a peer's very first round, when nothing has been observed yet."""
 
@@ -104,6 +106,8 @@ class Context:
     news: News = field(default_factory=News)
     reduction: Reduction | None = None
     """This peer's reduction of the latest attempt that had a roster; it serves others until the next one."""
+    attempt: int = 0
+    """The attempt of the open round this peer is in or was in last; 0 before its first."""
     is_forming: bool = False
     """Whether the current attempt has no roster yet, so that a later attempt may still call this peer away."""
     archive: Archive = field(init=False)
@@ -162,6 +166,25 @@ class Context:
         if attempt > self.news.called_attempt:
             self.news.called_attempt = attempt
             self.news.changed.fire()
+
+    def enter_attempt(self, attempt: int) -> None:
+        """This peer is in an attempt now and will lead no earlier one: who waits for that is sent away to ask again."""
+        self.attempt = attempt
+        self.seats.clear_before(self.round, attempt)
+
+    def begin_round(self) -> None:
+        """The head has moved: what belonged to earlier rounds is forgotten."""
+        self.attempt = 0
+        self.news.record = None
+        self.news.called_attempt = 0
+        self.seats.clear_before(self.round, 0)
+
+    def told_status(self, peer: PeerId, status: wire.Status) -> None:
+        """Where another peer says it is."""
+        if status.head > self.round:
+            self.told_ahead()
+        elif status.head == self.head.round and peer in self.electorate.peers and status.attempt < MAX_ATTEMPT:
+            self.call_to(status.attempt)
 
     def told_record(self, record: bytes) -> None:
         """Somebody says a round is committed; verified before it is used."""

@@ -11,6 +11,8 @@ from statistics import median
 from swarm.charter.manifest import Deadlines
 
 _KEPT = 32
+_MOST_DOUBTS = 32
+"""Attempts after which a deadline grows no more; any sensible ceiling is reached long before."""
 
 
 class Phase(StrEnum):
@@ -46,4 +48,4 @@ class DeadlineBook:
     def limit_s(self, phase: Phase, attempt: int, first_guess_s: float | None = None) -> float:
         """The deadline of a phase, half as long again for every failed attempt, never above the ceiling."""
         limit = deadline_s(list(self._observed_s[phase]), self._rule, first_guess_s)
-        return min(limit * 1.5 ** (attempt - 1), self._rule.ceiling_s)
+        return min(limit * 1.5 ** min(attempt - 1, _MOST_DOUBTS), self._rule.ceiling_s)

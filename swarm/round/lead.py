@@ -28,6 +28,8 @@ _PROBES_MISSED = 2
 
 async def lead(ctx: Context, ballot: wire.Ballot, offer: Offer | None) -> Outcome:
     """Leads an attempt to its outcome."""
+    if not ctx.is_dialable:
+        return Aborted("this peer cannot be dialled, so nobody can join it")
     if not await ctx.acceptor.promise(ctx.round, ballot):
         return Aborted("this peer has promised a later attempt")
     leader = _Leader(ctx, ballot, offer)
@@ -214,7 +216,8 @@ class _Leader:
             )
         )
         reduction = begin_reduction(ctx, roster, self._offer)
-        await asyncio.gather(*(guest.tell(wire.RosterClosed(sealed)) for guest in self._guests()))
+        for guest in self._guests():
+            guest.tell(wire.RosterClosed(sealed))
         await reduce(ctx, reduction)
         results = [reduction.results[chunk] for chunk in range(ctx.run.grid.chunks)]
         contributors = tuple(result.contributors for result in results)
@@ -250,7 +253,8 @@ class _Leader:
         proposal = ctx.seal(wire.Proposal(ctx.run.id, ctx.round, self._ballot, held.digest))
         frame = wire.Propose(proposal, held.encoded)
         guests = self._guests()
-        await asyncio.gather(*(guest.tell(frame) for guest in guests))
+        for guest in guests:
+            guest.tell(frame)
         until_s = began_s + ctx.limit_s(Phase.VOTE, self._ballot.attempt)
         electorate = ctx.electorate
         members = frozenset(read_roster(held.value.roster, ctx.run, ctx.head.state_digest).peers)
@@ -274,7 +278,8 @@ class _Leader:
         counted = tuple(sealed for peer, sealed in sorted(votes.items()) if peer in electorate.voters)
         record = wire.encode(Record(held.encoded, counted))
         outcome = await commit(ctx, record, held, [])
-        await asyncio.gather(*(guest.tell(wire.Committed(record)) for guest in guests))
+        for guest in guests:
+            guest.tell(wire.Committed(record))
         told = {ctx.me, *(guest.peer for guest in guests)}
         others = (electorate.peers | ctx.announced().keys()) - told
         ctx.in_background(ctx.push(sorted(others), wire.PushRecord(record)))

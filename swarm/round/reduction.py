@@ -1,8 +1,9 @@
 """The chunk-owner all-reduce of one attempt: every chunk is averaged by its owner, and everyone gets the same bytes.
 
 Each member opens a *lane* to each owner, sends its parts of that owner's chunks and receives the results on the same
-stream, while it serves as owner on the lanes that others opened to it. Parts are quantised as they are sent, summed as they arrive, and
-a mean is quantised once and sent on verbatim. A chunk counts whoever gave a part before its deadline.
+stream, while it serves as owner on the lanes that others opened to it. Parts are quantised as they are sent, summed as
+they arrive, and a mean is quantised once and sent on verbatim. A chunk counts whoever gave a part before its deadline. A
+member that gives nothing sends `GetReduced` instead of parts: it only asks for the results.
 
 When an owner fails, the chunks it left go to the next peer in the roster's order. That peer first asks the others
 for a result the owner may have given them before it died, and reduces what is sent to it only if there is none. Two
@@ -33,6 +34,8 @@ from swarm.state.run import Run
 
 WINDOW_CHUNKS = 4
 """Chunks an owner lets a fast sender run ahead of its slowest unfinished one: bounds the open sums."""
+_BATCH_CHUNKS = 512
+"""Chunks one frame asks for."""
 _CONNECT_LIMIT_S = 5.0
 _PROBE_LIMIT_S = 2.0
 
@@ -111,18 +114,19 @@ class Reduction:
         asked: set[int] = set()
         try:
             while True:
-                part = await stream.receive(wire.Part, self._part_limit())
-                if not 0 <= part.chunk < self._run.grid.chunks or part.chunk in asked:
-                    raise ProtocolError(f"a part for chunk {part.chunk}, which does not exist or was sent before")
-                asked.add(part.chunk)
-                await self._room_for(part.chunk)
-                if part.chunk not in self.results:
-                    if part.data:
-                        self.piles.add(part.chunk, seat, part.data)
-                    else:
-                        self.piles.withhold(part.chunk, seat)
-                    self._changed.fire()
-                wanted.put_nowait(part.chunk)
+                frame = await stream.receive(wire.Part | wire.GetReduced, self._part_limit())
+                for chunk in (frame.chunk,) if isinstance(frame, wire.Part) else frame.chunks:
+                    if not 0 <= chunk < self._run.grid.chunks or chunk in asked:
+                        raise ProtocolError(f"a part for chunk {chunk}, which does not exist or was sent before")
+                    asked.add(chunk)
+                    await self._room_for(chunk)
+                    if chunk not in self.results:
+                        if isinstance(frame, wire.Part):
+                            self.piles.add(chunk, seat, frame.data)
+                        else:
+                            self.piles.withhold(chunk, seat)
+                        self._changed.fire()
+                    wanted.put_nowait(chunk)
         except StreamLostError:
             is_whole = asked <= self.results.keys() and (asked >= self._place.keys() or not asked & self._place.keys())
             if not (asked and is_whole):
@@ -249,11 +253,13 @@ class Reduction:
             self._move_on(chunks)
 
     async def _send_parts(self, stream: AuditedStream, chunks: Sequence[int]) -> None:
+        if self._contribution is None:
+            for start in range(0, len(chunks), _BATCH_CHUNKS):
+                batch = tuple(chunks[start : start + _BATCH_CHUNKS])
+                await stream.send(wire.GetReduced(self.roster.round, self.roster.ballot, batch))
+            return
         for chunk in chunks:
-            if self._contribution is None:
-                await stream.send(wire.Part(chunk, b""))
-            else:
-                await stream.send(wire.Part(chunk, self._encoded(chunk)), self._contribution.permit)
+            await stream.send(wire.Part(chunk, self._encoded(chunk)), self._contribution.permit)
 
     async def _take_results(self, stream: AuditedStream, wanted: set[int]) -> None:
         while wanted:

@@ -15,6 +15,7 @@ record that others push, or a later attempt that others are in already, interrup
 import asyncio
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 from swarm import events
 from swarm.clock import monotonic_s
@@ -60,6 +61,7 @@ async def run_round(ctx: Context, pending: "asyncio.Future[Offer]") -> Finished 
             ctx.news.is_behind = False
             return Behind()
         attempt = max(attempt, ctx.news.called_attempt)
+        ctx.enter_attempt(attempt)
         offer = pending.result() if pending.done() else None
         outcome = await _from_news(ctx) or await _attempt(ctx, attempt, offer)
         match outcome:
@@ -88,10 +90,11 @@ async def _until_needed(ctx: Context, pending: "asyncio.Future[Offer]", attempt:
             left_s = since_s + ctx.limit_s(Phase.JOIN, called) - monotonic_s()
             if left_s <= 0:
                 return
-        await first_of(_done(pending), ctx.news.changed.wait(), ctx.seats.changed.wait(), asyncio.sleep(left_s))
+        await first_of(_ended(pending), ctx.news.changed.wait(), ctx.seats.changed.wait(), asyncio.sleep(left_s))
 
 
-async def _done(future: "asyncio.Future[Offer]") -> None:
+async def _ended(future: "asyncio.Future[Any]") -> None:
+    """Returns when `future` has ended, however; its result or error stays in it."""
     await asyncio.wait([future])
 
 
@@ -107,9 +110,7 @@ async def _attempt(ctx: Context, attempt: int, offer: Offer | None) -> Outcome |
                 return None
             if ctx.is_forming and ctx.news.called_attempt > attempt:
                 return None
-            changed = asyncio.create_task(ctx.news.changed.wait())
-            await asyncio.wait([task, changed], return_when=asyncio.FIRST_COMPLETED)
-            changed.cancel()
+            await first_of(_ended(task), ctx.news.changed.wait())
         return task.result()
     finally:
         ctx.is_forming = False
@@ -135,9 +136,7 @@ async def _advance(ctx: Context, outcome: Committed, attempt: int, began_s: floa
     """The successor becomes the head."""
     decided = outcome.decided
     ctx.head = outcome.successor.committed(ctx.run, decided)
-    ctx.news.record = None
-    ctx.news.called_attempt = 0
-    ctx.seats.clear_through(ctx.head.round)
+    ctx.begin_round()
     await ctx.store.save_snapshot(ctx.head.round, (ctx.head.base_N, *ctx.head.outer_VN))
     counted = {seat for bitmap in decided.value.contributors for seat in decided.roster.contributors(bitmap)}
     ctx.sink(
@@ -145,7 +144,7 @@ async def _advance(ctx: Context, outcome: Committed, attempt: int, began_s: floa
             round=ctx.head.round,
             attempt=attempt,
             peers=decided.roster.peers,
-            contributors=len(counted),
+            contributors=tuple(decided.roster.peers[seat] for seat in sorted(counted)),
             state_digest=ctx.head.state_digest.hex(),
             seconds=monotonic_s() - began_s,
         )
@@ -153,13 +152,17 @@ async def _advance(ctx: Context, outcome: Committed, attempt: int, began_s: floa
 
 
 async def _ask_around(ctx: Context) -> None:
-    """After a failed attempt: perhaps somebody holds this round's record."""
+    """After a failed attempt: perhaps somebody holds this round's record, or is in a later attempt of it."""
     peers = sorted((ctx.electorate.peers | ctx.announced().keys()) - ctx.electorate.undialable - {ctx.me})
-    await asyncio.gather(*(_ask_for_record(ctx, peer) for peer in peers))
+    await asyncio.gather(*(_ask_one(ctx, peer) for peer in peers))
 
 
-async def _ask_for_record(ctx: Context, peer: PeerId) -> None:
+async def _ask_one(ctx: Context, peer: PeerId) -> None:
     try:
+        status = await ctx.caller.ask(peer, wire.GetStatus(), wire.Status, wire.MAX_REQUEST_BYTES, SHORT_CALL_S)
+        ctx.told_status(peer, status)
+        if status.head < ctx.round:
+            return
         answer = await ctx.caller.ask(
             peer,
             wire.GetRecords(ctx.round),
@@ -176,4 +179,4 @@ async def _ask_for_record(ctx: Context, peer: PeerId) -> None:
 def _backoff_s(me: PeerId, attempt: int) -> float:
     """Longer with every attempt, and different for every peer, so that they do not keep colliding."""
     spread = hashlib.sha256(f"{me}/{attempt}".encode()).digest()[0] / 255
-    return min(_FIRST_BACKOFF_S * 1.5 ** (attempt - 1), _LONGEST_BACKOFF_S) * (0.5 + spread)
+    return min(_FIRST_BACKOFF_S * 1.5 ** min(attempt - 1, 16), _LONGEST_BACKOFF_S) * (0.5 + spread)

@@ -13,6 +13,8 @@ from swarm.net.transport import StreamLostError
 from swarm.state.roster import Seat
 
 HEARTBEAT_S = 0.5
+_SEND_LIMIT_S = 60.0
+"""A stream on which one frame has not gone out for so long is given up."""
 
 
 class Guest:
@@ -23,9 +25,9 @@ class Guest:
         self.sealed = sealed
         self.join = join
         self.seat = seat
+        self._outbox: asyncio.Queue[wire.Frame | None] = asyncio.Queue()
         self.vote: wire.Sealed | None = None
         self.is_lost = False
-        self.changed = Signal()
         self.waiting = wire.Waiting(0, 0)
 
     @property
@@ -33,29 +35,43 @@ class Guest:
         return self.seat.peer
 
     async def attend(self, on_change: Signal) -> None:
-        """Heartbeats to the guest and its votes back, until the stream ends. Raises ProtocolError for a bad frame."""
+        """What is told to the guest, with heartbeats between, and its votes back, until the stream ends.
+
+        Raises:
+            ProtocolError: a bad frame.
+        """
         try:
-            await all_of(self._beat(), self._listen(on_change))
+            await all_of(self._speak(), self._listen(on_change))
         except StreamLostError:
             return
         finally:
             self.is_lost = True
             on_change.fire()
 
-    async def tell(self, frame: wire.Frame) -> None:
-        """Sends the guest a frame; a guest that is gone is marked lost."""
-        try:
-            await self._stream.send(frame)
-        except StreamLostError:
-            self.is_lost = True
+    def tell(self, frame: wire.Frame) -> None:
+        """Sends the guest a frame in its turn; nobody waits for a guest that reads slowly or not at all."""
+        self._outbox.put_nowait(frame)
 
     def dismiss(self) -> None:
-        self._stream.close()
+        """Ends the stream once all that was told has been sent."""
+        self.is_lost = True
+        self._outbox.put_nowait(None)
 
-    async def _beat(self) -> None:
+    async def _speak(self) -> None:
         while True:
-            await self._stream.send(self.waiting)
-            await asyncio.sleep(HEARTBEAT_S)
+            try:
+                async with asyncio.timeout(HEARTBEAT_S):
+                    frame = await self._outbox.get()
+            except TimeoutError:
+                frame = self.waiting
+            if frame is None:
+                self._stream.close()
+                return
+            try:
+                async with asyncio.timeout(_SEND_LIMIT_S):
+                    await self._stream.send(frame)
+            except TimeoutError:
+                raise StreamLostError(f"{self.peer} took nothing for {_SEND_LIMIT_S:.0f} s") from None
 
     async def _listen(self, on_change: Signal) -> None:
         while True:
@@ -92,9 +108,9 @@ class Seats:
         """When the first guest of an attempt sat down, if one is still there."""
         return self.first_at_s.get((round_number, ballot)) if self.at(round_number, ballot) else None
 
-    def clear_through(self, round_number: int) -> None:
-        """Sends everyone home whose round is over."""
-        for key in [key for key in self._guests if key[0] <= round_number]:
+    def clear_before(self, round_number: int, attempt: int) -> None:
+        """Sends everyone home who waits for an earlier round, or for an attempt that this peer will not lead any more."""
+        for key in [key for key in self._guests if (key[0], key[1].attempt) < (round_number, attempt)]:
             for guest in self._guests.pop(key).values():
                 guest.dismiss()
             self.first_at_s.pop(key, None)

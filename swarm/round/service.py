@@ -6,15 +6,13 @@ from swarm.clock import monotonic_s
 from swarm.errors import ProtocolError
 from swarm.net import wire
 from swarm.net.audited import AuditedStream
-from swarm.round.context import Context
+from swarm.round.context import MAX_ATTEMPT, Context
 from swarm.round.reduction import Reduction
 from swarm.round.seats import Guest
 from swarm.round.witness import Witness
 from swarm.sovereignty.gate import Denied
 from swarm.state.roster import read_join
 
-_ATTEMPTS_AHEAD = 64
-"""No honest peer is further ahead than this within a round."""
 _ROSTER_RACE_S = 10.0
 """How long a lane may wait for this peer to learn of the roster it belongs to."""
 
@@ -23,7 +21,8 @@ async def serve_round(ctx: Context, stream: AuditedStream, request: wire.Request
     """Serves one request of the round protocol, by an admitted peer of `region`, to the end of its stream."""
     match request:
         case wire.GetStatus():
-            await stream.send(wire.Status(ctx.head.round, ctx.head.record_digest, ctx.news.called_attempt, ""))
+            attempt = max(ctx.attempt, ctx.news.called_attempt)
+            await stream.send(wire.Status(ctx.head.round, ctx.head.record_digest, attempt, ""))
         case wire.JoinRound(sealed):
             await _seat(ctx, stream, sealed)
         case wire.OpenReduce(round_number, ballot):
@@ -68,6 +67,9 @@ async def _seat(ctx: Context, stream: AuditedStream, sealed: wire.Sealed) -> Non
     _check_ballot(ctx, join.ballot)
     if join.ballot.leader != ctx.me:
         raise ProtocolError("a join for another leader")
+    if join.ballot.attempt < ctx.attempt:
+        await stream.send(wire.Refusal("late", f"this peer is in attempt {ctx.attempt} already"))
+        return
     if stream.remote in ctx.electorate.peers:
         ctx.call_to(join.ballot.attempt)
     guest = Guest(stream, sealed, join, seat)
@@ -77,8 +79,7 @@ async def _seat(ctx: Context, stream: AuditedStream, sealed: wire.Sealed) -> Non
 
 def _check_ballot(ctx: Context, ballot: wire.Ballot) -> None:
     """A ballot of the open round names the leader everybody computes for its attempt."""
-    highest = max(ctx.news.called_attempt, 1) + _ATTEMPTS_AHEAD
-    if not 1 <= ballot.attempt <= highest or ballot != ctx.ballot(ballot.attempt):
+    if not 1 <= ballot.attempt <= MAX_ATTEMPT or ballot != ctx.ballot(ballot.attempt):
         raise ProtocolError(f"a ballot that no attempt of round {ctx.round} has")
 
 

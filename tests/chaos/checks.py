@@ -40,10 +40,8 @@ def check_all(sim: "Simulation") -> None:
 def check_bugs(sim: "Simulation") -> None:
     for error in sim.network.errors:
         raise AssertionError(f"a task that served a stream died: {error!r}") from error
-    for peer in sim.peers.values():
-        if peer.task is not None and peer.task.done() and not peer.task.cancelled():
-            error = peer.task.exception()
-            assert error is None, f"peer {peer.number} died: {error!r}"
+    for error in sim.errors:
+        raise AssertionError(f"a peer died: {error!r}") from error
 
 
 def check_heads(sim: "Simulation") -> None:

@@ -1,4 +1,4 @@
-"""The durable acceptor: no crash, full disk or cancellation lets it break a promise it gave or forget a vote it cast."""
+"""The durable acceptor: no crash, full disk or cancellation makes it break a promise or forget a vote it cast."""
 
 import asyncio
 from dataclasses import dataclass

@@ -4,8 +4,22 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Callable
 
 _PR_SET_PDEATHSIG = 1
+
+
+def tie_to_parent() -> Callable[[], None] | None:
+    """For `subprocess.Popen(preexec_fn=...)`: the child dies with its parent and is deaf to the terminal (Linux)."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None)  # loaded before the fork, where loading is not safe
+
+    def prepare() -> None:
+        os.setsid()
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    return prepare
 
 
 def die_with_parent(parent_pid: int) -> None:

@@ -1,0 +1,5 @@
+"""`python -m peers` is the `tapestry` command."""
+
+from peers.cli import main
+
+main()

@@ -1,0 +1,106 @@
+"""The pilot's papers: keys, the signed charter with state 0, a passport and a labelled folder for every peer.
+
+All of it is made the way a person would with `tapestry keys`, `charter` and `passport`, only faster.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from peers.corpus.regions import PilotRegion
+from peers.demo.settings import Settings
+from swarm.charter import files, manifest
+from swarm.charter import passport as passports
+from swarm.charter.documents import write_document
+from swarm.charter.signing import SignedCharter, sign_charter, verify_charter
+from swarm.clock import unix_s
+from swarm.errors import PassportError
+from swarm.identity.key import Identity
+
+VALID_DAYS = 7
+
+
+@dataclass(frozen=True)
+class PeerPapers:
+    """What one peer is started with."""
+
+    peer_id: str
+    region: str
+    identity: Path
+    passport: Path
+    data: Path
+
+
+class Consortium:
+    """Three members, one per region, who found a run together."""
+
+    def __init__(self, settings: Settings, regions: tuple[PilotRegion, ...]) -> None:
+        self._settings = settings
+        self._regions = regions
+        self._member_keys = {region.name: Identity.generate() for region in regions}
+        self.bootstrap = Identity.generate()
+        self._genesis = {region.name: Identity.generate() for region in regions}
+        self.charter_path = settings.documents / "charter.toml"
+        self.state0_path = settings.documents / "charter.state0.safetensors"
+        self.bootstrap_key = settings.documents / "bootstrap.key"
+
+    def found(self) -> None:
+        """Writes keys, the charter with every member's signature, and state 0."""
+        from peers.model import DEFAULT_CONFIG, initial_state, write_state0
+
+        self._settings.documents.mkdir(parents=True)
+        outer, reduce = manifest.Nesterov(lr=1.0, momentum=0.5), manifest.Reduce(min_contributors=1)
+        config_json = json.dumps(DEFAULT_CONFIG)
+        state0 = initial_state(config_json, self._settings.seed, outer, reduce)
+        now_s = int(unix_s())
+        keys = tuple(key.peer_id for key in self._member_keys.values())
+        charter = manifest.Charter(
+            run=manifest.Run(name="three-region pilot", created=now_s, expires=now_s + VALID_DAYS * 86_400),
+            model=manifest.Model(
+                config_json=config_json,
+                parameters=state0.parameters,
+                schema_digest=state0.schema_digest,
+                state_digest=state0.state_digest,
+            ),
+            training=manifest.Training(inner_steps=self._settings.inner_steps),
+            outer=outer,
+            reduce=reduce,
+            weights=manifest.Weights(cap_percent=50),
+            regions=tuple(
+                manifest.Region(name=region.name, jurisdictions=tuple(sorted(set(region.jurisdictions.values()))))
+                for region in self._regions
+            ),
+            members=tuple(
+                manifest.Member(name=f"member-{name}", key=key.peer_id) for name, key in self._member_keys.items()
+            ),
+            founders=manifest.Founders(keys=keys, threshold=2),
+            genesis=manifest.Genesis(
+                peers=tuple(key.peer_id for key in self._genesis.values()), witnesses=(self.bootstrap.peer_id,)
+            ),
+        )
+        signed = SignedCharter(charter=charter)
+        for key in self._member_keys.values():
+            signed = sign_charter(signed, key)
+        self.charter = verify_charter(signed, unix_s())
+        files.write(self.charter_path, signed)
+        write_state0(self.state0_path, state0.base)
+        self.bootstrap.save(self.bootstrap_key)
+
+    def papers(self, region: PilotRegion, data: Path, *, fresh: bool = False) -> PeerPapers:
+        """Papers for a region's genesis peer, or for a fresh one that the charter has never heard of."""
+        identity = Identity.generate() if fresh else self._genesis[region.name]
+        name = f"{region.name}{'-fresh' if fresh else ''}"
+        now_s = unix_s()
+        passport = passports.issue(
+            self._member_keys[region.name],
+            self.charter,
+            identity.peer_id,
+            sorted(region.jurisdictions.values())[0],
+            now_s + VALID_DAYS * 86_400,
+            now_s,
+        )
+        key_path = self._settings.documents / f"{name}.key"
+        passport_path = self._settings.documents / f"{name}.passport.json"
+        identity.save(key_path)
+        write_document(passport_path, passports.encode(passport), PassportError)
+        return PeerPapers(identity.peer_id, region.name, key_path, passport_path, data)

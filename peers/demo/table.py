@@ -1,0 +1,60 @@
+"""The pilot's result on a terminal: bits per byte per language, and what each peer sent."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+
+_MAIN_KINDS = ("update", "result", "state")
+
+
+def score_table(document: Mapping[str, Any]) -> Group:
+    """Tables for people, from the document of `demo --json`."""
+    return Group(_scores(document), "", _bytes(document), "", _bases(document))
+
+
+def _scores(document: Mapping[str, Any]) -> Table:
+    scores: Mapping[str, Any] = document["bits_per_byte"]
+    regions = list(next(iter(scores.values()))["alone"])
+    table = Table(title="held-out bits per byte (lower is better)", title_justify="left")
+    table.add_column("language")
+    for name in ("untrained", *(f"{region} alone" for region in regions), "Shared Base"):
+        table.add_column(name, justify="right")
+    rows = [
+        (language, row["untrained"], *(row["alone"][r] for r in regions), row["shared"])
+        for language, row in scores.items()
+    ]
+    for language, *values in rows:
+        table.add_row(language, *(f"{value:.3f}" for value in values))
+    means = [sum(row[column] for row in rows) / len(rows) for column in range(1, len(rows[0]))]
+    table.add_section()
+    table.add_row("average", *(f"{value:.3f}" for value in means), style="bold")
+    return table
+
+
+def _bytes(document: Mapping[str, Any]) -> Table:
+    table = Table(title="MB sent, from each peer's own ledger", title_justify="left")
+    table.add_column("peer")
+    table.add_column("region")
+    for name in (*_MAIN_KINDS, "all else", "total"):
+        table.add_column(name, justify="right")
+    for peer, by_kind in document["bytes_sent"].items():
+        main = [by_kind.get(kind, 0) for kind in _MAIN_KINDS]
+        total = sum(by_kind.values())
+        name = f"…{peer[-8:]}" + (" (killed)" if peer == document["killed"] else "")
+        name += " (joined later)" if peer == document["joined"] else ""
+        cells = (*main, total - sum(main), total)
+        table.add_row(name, document["regions"][peer], *(f"{count / 1e6:.2f}" for count in cells))
+    return table
+
+
+def _bases(document: Mapping[str, Any]) -> Table:
+    digests = set(document["base_digests"].values())
+    equal = "all equal" if len(digests) == 1 else "[red]DIFFERENT[/]"
+    table = Table(title=f"Shared Base after {document['rounds_committed']} rounds: {equal}", title_justify="left")
+    table.add_column("peer")
+    table.add_column("state digest")
+    for peer, digest in document["base_digests"].items():
+        table.add_row(f"…{peer[-8:]}", digest)
+    return table

@@ -1,0 +1,132 @@
+"""Bytes in and out of one asyncio transport with few copies. Knows neither frames nor peers.
+
+asyncio's `StreamReader` collects what arrives in pieces, pauses at 128 KiB, and moves the rest of its buffer at every read:
+for frames of a quarter of a megabyte that is four copies and several wake-ups each. Here a long read's bytes are
+received where they belong, and the reader wakes once. A read that is cancelled may have used bytes up: close the stream.
+"""
+
+import asyncio
+from typing import cast
+
+_AHEAD_BYTES = 64 * 1024
+"""Received before anybody reads; then the other end has to wait."""
+_WRITE_BUFFER_BYTES = 1024 * 1024
+
+
+def take_over(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> "Pipe":
+    """The pipe on a connection whose opening words were read from `reader`; neither argument may be used any more."""
+    buffered = cast(bytearray, reader._buffer)  # pyright: ignore[reportAttributeAccessIssue] (asyncio has no public way)
+    received = bytes(buffered)
+    buffered.clear()
+    return Pipe(cast(asyncio.Transport, writer.transport), received, has_ended=reader.at_eof())
+
+
+class Pipe(asyncio.BufferedProtocol):
+    """One connected transport. One reader at a time, any number of writers."""
+
+    def __init__(self, transport: asyncio.Transport, received: bytes, *, has_ended: bool) -> None:
+        self._transport = transport
+        self._ahead = memoryview(bytearray(max(2 * len(received), _AHEAD_BYTES)))
+        self._ahead[: len(received)] = received
+        self._start, self._stop = 0, len(received)
+        self._target: memoryview | None = None
+        """What the read at hand still has to receive, if it is a long one."""
+        self._least = 0
+        """Bytes ahead that the read at hand waits for, if it is a short one."""
+        self._reading: asyncio.Future[None] | None = None
+        self._writing: list[asyncio.Future[None]] = []
+        self._may_write = True
+        self._error: Exception | None = None
+        if has_ended or transport.is_closing():
+            self._error = ConnectionResetError("the other end has left")
+            return
+        transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
+        transport.set_protocol(self)
+        transport.resume_reading()  # the protocol before may have paused it
+
+    # --- for the stream -----------------------------------------------------------------------------------------------
+
+    async def read(self, count: int) -> bytes:
+        """Exactly `count` bytes. Raises OSError when the other end is gone before they came."""
+        have = self._stop - self._start
+        if have < count and count <= len(self._ahead):
+            self._ahead[:have] = self._ahead[self._start : self._stop]
+            self._start, self._stop = 0, have
+            self._least = count
+            await self._received()
+        elif have < count:
+            data = bytearray(count)
+            data[:have] = self._ahead[self._start : self._stop]
+            self._start = self._stop = 0
+            self._target = memoryview(data)[have:]
+            await self._received()
+            return bytes(data)
+        self._start += count
+        return bytes(self._ahead[self._start - count : self._start])
+
+    async def write(self, *parts: bytes) -> None:
+        """Hands the parts to the transport and waits while it is full. Raises OSError when the other end is gone."""
+        if self._error is not None or self._transport.is_closing():
+            raise self._error or ConnectionResetError("the stream is closed")
+        self._transport.writelines(parts)
+        if not self._may_write:
+            writing = asyncio.get_running_loop().create_future()
+            self._writing.append(writing)
+            await writing
+
+    async def _received(self) -> None:
+        if self._error is not None:
+            raise self._error
+        assert self._reading is None, "two reads at once"
+        self._reading = asyncio.get_running_loop().create_future()
+        self._transport.resume_reading()
+        try:
+            await self._reading
+        finally:
+            self._reading = self._target = None
+            self._least = 0
+
+    # --- for the transport --------------------------------------------------------------------------------------------
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._ahead[self._stop :] if self._target is None else self._target
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._target is not None:
+            self._target = self._target[nbytes:]
+            is_whole = not self._target
+            if is_whole:
+                self._target = None
+        else:
+            self._stop += nbytes
+            is_whole = self._stop - self._start >= self._least
+        if self._target is None and self._stop == len(self._ahead):
+            self._transport.pause_reading()
+        if is_whole and self._reading is not None and not self._reading.done():
+            self._reading.set_result(None)
+
+    def eof_received(self) -> bool:
+        self._fail(ConnectionResetError("the other end has left"))
+        return True  # what is still to be sent may go
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        error = exc or ConnectionResetError("the connection is closed")
+        self._fail(error)
+        for writing in self._writing:
+            if not writing.done():
+                writing.set_exception(error)
+
+    def pause_writing(self) -> None:
+        self._may_write = False
+
+    def resume_writing(self) -> None:
+        self._may_write = True
+        for writing in self._writing:
+            if not writing.done():
+                writing.set_result(None)
+        self._writing.clear()
+
+    def _fail(self, error: Exception) -> None:
+        self._error = self._error or error
+        if self._reading is not None and not self._reading.done():
+            self._reading.set_exception(self._error)
