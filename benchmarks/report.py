@@ -1,6 +1,7 @@
 """The document of `tapestry bench allreduce`: JSON for machines, a table for people. No measuring."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import median
 
 import msgspec
@@ -59,6 +60,27 @@ _FIELDS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    title: str
+    field: str
+    digits: int = 2
+    unit: float = 1.0
+    is_compared: bool = True
+
+
+_ROWS = (
+    _Row("form s", "form_s"),
+    _Row("data s", "data_s"),
+    _Row("commit s", "commit_s", is_compared=False),
+    _Row("CPU s / peer", "cpu_s_per_peer"),
+    _Row("MB out / peer", "wire_bytes_per_peer", 0, _BYTES_PER_MB),
+    _Row("Gbit/s out", "wire_bps_per_peer", 2, _BITS_PER_GBIT),
+    _Row("extra MB", "rss_extra_bytes", 0, _BYTES_PER_MB),
+    _Row("error %", "rms_error", 2, 0.01, is_compared=False),
+)
+
+
 def result(*, engine: str, codec: str, peers: int, mb: int, threads_per_peer: int, measured: Measured) -> Result:
     """Reduces the rounds of one engine to medians and spread."""
     columns = {field: [_value(sample, field) for sample in measured.samples] for field in _FIELDS}
@@ -89,29 +111,18 @@ def to_json(document: Document) -> str:
 
 
 def table(results: Sequence[Result]) -> Table:
-    """One row per engine: median, spread under it, and how many times ours it is."""
+    """One column per engine, one row per figure: median, spread, and how many times ours it is. Fits 80 characters."""
     first = results[0]
     grid = Table(
         title=f"all-reduce, {first.peers} peers x {first.mb} MB, median of {first.rounds} rounds [min-max]",
         show_lines=True,
     )
-    columns = ("form s", "data s", "commit s", "CPU s / peer", "MB out / peer", "Gbit/s out", "extra MB", "error %")
-    grid.add_column("engine")
-    for column in columns:
-        grid.add_column(column, justify="right")
-    ours = next((one for one in results if one.engine == OURS), None)
+    grid.add_column("")
     for one in results:
-        grid.add_row(
-            f"{one.engine}\n{one.codec}",
-            _cell(one, ours, "form_s", 1.0, 2),
-            _cell(one, ours, "data_s", 1.0, 2),
-            _cell(one, None, "commit_s", 1.0, 2),
-            _cell(one, ours, "cpu_s_per_peer", 1.0, 2),
-            _cell(one, ours, "wire_bytes_per_peer", _BYTES_PER_MB, 0),
-            _cell(one, ours, "wire_bps_per_peer", _BITS_PER_GBIT, 2),
-            _cell(one, ours, "rss_extra_bytes", _BYTES_PER_MB, 0),
-            _cell(one, None, "rms_error", 0.01, 2),
-        )
+        grid.add_column(f"{one.engine}, {one.codec}", justify="right")
+    ours = next((one for one in results if one.engine == OURS), None)
+    for row in _ROWS:
+        grid.add_row(row.title, *(_cell(one, ours if row.is_compared else None, row) for one in results))
     return grid
 
 
@@ -121,10 +132,11 @@ def _value(sample: RoundSample, field: str) -> float:
     return float(getattr(sample, field))
 
 
-def _cell(one: Result, ours: Result | None, field: str, unit: float, digits: int) -> str:
-    value, (least, greatest) = float(getattr(one, field)), one.spread[field]
-    text = f"{value / unit:.{digits}f}\n\\[{least / unit:.{digits}f}-{greatest / unit:.{digits}f}]"
+def _cell(one: Result, ours: Result | None, row: _Row) -> str:
+    value, (least, greatest) = float(getattr(one, row.field)), one.spread[row.field]
+    median_text, *ends = (f"{number / row.unit:.{row.digits}f}" for number in (value, least, greatest))
+    text = f"{median_text} \\[{'-'.join(ends)}]"
     if ours is None or ours is one:
         return text
-    base = float(getattr(ours, field))
+    base = float(getattr(ours, row.field))
     return f"{text}\n{value / base:.1f}x ours" if base > 0 else text

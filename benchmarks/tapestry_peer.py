@@ -124,7 +124,7 @@ async def _agree(seat: Seat, cards: list[Card], founder: Identity) -> SignedChar
 
 
 def bench_charter(seat: Seat, cards: list[Card], now_s: int) -> Charter:
-    """All peers in genesis and in one region, a member each, a plain mean: the new base is the old one minus the mean."""
+    """All peers in genesis, in one region, a member each. The new base is the old one minus the mean."""
     elements = seat.vector.numel()
     reduce = Reduce(codec="int8" if seat.codec == "int8" else "float32", min_contributors=1)
     zeros_N = np.zeros(elements, np.float32)

@@ -15,8 +15,10 @@ from benchmarks.worker import RoundFigures, Seat, Worker
 from swarm import events
 from swarm.clock import monotonic_s
 from swarm.node.engine import Update
+from swarm.round.context import Context
 from swarm.round.reduction import Reduction
 from swarm.state.head import Head
+from swarm.state.run import Run
 
 
 class VectorTrainer:
@@ -128,12 +130,12 @@ class TapestryWorker:
         return min(int.from_bytes(bitmap, "little").bit_count() for bitmap in committed[0].contributors)
 
     @property
-    def _context(self):
+    def _context(self) -> Context:
         assert self._peer.engine.ctx is not None
         return self._peer.engine.ctx
 
     @property
-    def _run(self):
+    def _run(self) -> Run:
         return self._peer.engine.run_info
 
 

@@ -6,7 +6,7 @@ from rich.text import Text
 
 from swarm import events
 
-_PHASE_OF = {
+_PHASE_OF: dict[type[events.Event], str] = {
     events.CharterReady: "checking the state",
     events.StateReady: "starting the trainer",
     events.TrainerReady: "training",
@@ -44,81 +44,98 @@ class LiveView:
             self._live.stop()
 
     def show(self, stamped: events.Stamped) -> None:
-        event = stamped.event
-        self._phase = _PHASE_OF.get(type(event), self._phase)
-        line = self._take(event)
-        if line:
-            self._console.print(line, highlight=False, soft_wrap=True)
+        """Takes one event: updates the live line, and prints what deserves a line of its own."""
+        self._count(stamped.event)
+        for text, style in sentences(stamped.event):
+            # Never markup, never control characters: peers' words are quoted here.
+            clean = "".join(char if char.isprintable() else "?" for char in text)
+            self._console.print(Text(clean, style), soft_wrap=True)
         self._live.update(self._line())
 
-    def _take(self, event: events.AnyEvent) -> str:
-        """Updates the figures; returns what deserves a line of its own."""
+    def _count(self, event: events.AnyEvent) -> None:
+        self._phase = _PHASE_OF.get(type(event), self._phase)
         match event:
-            case events.NodeStarted():
-                return _introduction(event)
-            case events.CharterReady():
-                how = "as --run-id asked" if event.pinned else "trusted on first use, remembered in the state folder"
-                return f"run {event.run_id} ({how})"
-            case events.StateReady():
+            case events.StateReady() | events.RoundCommitted():
                 self._round = event.round
-                size = f", {event.bytes_received / 1e6:.1f} MB" if event.bytes_received else ""
-                how = {"disk": "from disk", "replay": "replayed", "download": "downloaded"}[event.source]
-                return f"Shared Base of round {event.round} verified ({how}{size}): {event.digest[:16]}"
-            case events.TrainerReady():
-                return f"trainer isolation: {event.isolation} ({event.detail})"
             case events.TrainingProgress():
                 self._loss, self._tokens_per_s = event.loss, event.tokens_per_s
             case events.UpdateReady():
                 self._loss = event.loss
-            case events.RoundCommitted():
-                self._round = event.round
-                return (
-                    f"round {event.round} committed by {len(event.peers)} peers, {len(event.contributors)} gave: "
-                    f"{event.seconds:.1f} s, loss {self._loss:.3f}, base {event.state_digest[:16]}"
-                )
             case events.BytesOut():
                 self._bytes_out, self._peers = sum(event.by_kind.values()), event.peers
-            case events.QuorumMissing():
-                return (
-                    f"[yellow]round {event.round}: {event.present} of {event.electors} electors are here, "
-                    f"{event.needed} are needed. Rounds pause until more come back; witnesses survive deaths.[/]"
-                )
-            case events.UpdateDenied():
-                return f"[yellow]the gate kept this round's update here: {event.reason}[/]"
-            case events.UpdateLate():
-                return f"[yellow]round {event.round} was committed before this peer was ready; its steps are dropped[/]"
-            case events.PeerLost():
-                return f"[dim]round {event.round}: lost {event.peer[-8:]} as {event.role}: {event.reason}[/]"
-            case events.CaughtUp():
-                return f"caught up from round {event.from_round} to {event.to_round}"
             case events.FrameRefused():
                 self._refused += 1
-                return f"[yellow]refused a frame of {event.peer[-8:]}: {event.reason} ({self._refused} so far)[/]"
-            case events.Note():
-                return f"[dim]{event.text}[/]"
-            case events.NodeStopped():
-                return f"saved {event.saved}"
             case _:
                 pass
-        return ""
 
     def _line(self) -> Text:
         return Text(
             f"round {self._round + 1} · {self._phase} · {self._peers} peers · loss {self._loss:.3f} · "
-            f"{self._tokens_per_s:,.0f} tokens/s · {self._bytes_out / 1e6:.2f} MB out",
+            f"{self._tokens_per_s:,.0f} tokens/s · {self._bytes_out / 1e6:.2f} MB out"
+            + (f" · {self._refused} frames refused" if self._refused else ""),
             style="bold",
             no_wrap=True,
             overflow="ellipsis",
         )
 
 
-def _introduction(event: events.NodeStarted) -> str:
-    lines = [f"peer {event.peer} of {event.member}, region {event.region}", f"join through this peer: {event.address}"]
+def sentences(event: events.AnyEvent) -> list[tuple[str, str]]:
+    """An event in words, each line with its style; nothing for what the live line shows anyway."""
+    match event:
+        case events.NodeStarted():
+            return _introduction(event)
+        case events.CharterReady():
+            how = "as --run-id asked" if event.pinned else "trusted on first use, remembered in the state folder"
+            return [(f"run {event.run_id} ({how})", "")]
+        case events.StateReady():
+            size = f", {event.bytes_received / 1e6:.1f} MB" if event.bytes_received else ""
+            how = {"disk": "from disk", "replay": "replayed", "download": "downloaded"}[event.source]
+            return [(f"Shared Base of round {event.round} verified ({how}{size}): {event.digest[:16]}", "")]
+        case events.TrainerReady():
+            return [(f"trainer isolation: {event.isolation} ({event.detail})", "")]
+        case events.RoundCommitted():
+            text = (
+                f"round {event.round} committed by {len(event.peers)} peers, {len(event.contributors)} contributed, "
+                f"{event.seconds:.1f} s, base {event.state_digest[:16]}"
+            )
+            return [(text, "")]
+        case events.QuorumMissing():
+            text = (
+                f"round {event.round}: {event.present} of {event.electors} electors are here, {event.needed} are "
+                "needed. Rounds pause until more come back; a charter with witnesses survives more deaths."
+            )
+            return [(text, "yellow")]
+        case events.UpdateDenied():
+            return [(f"the gate kept this round's update here: {event.reason}", "yellow")]
+        case events.UpdateLate():
+            return [(f"round {event.round} was committed before this peer was ready: its steps are dropped", "yellow")]
+        case events.PeerLost():
+            return [(f"round {event.round}: lost …{event.peer[-8:]} as {event.role}: {event.reason}", "dim")]
+        case events.RoundAborted():
+            return [(f"round {event.round}, attempt {event.attempt}: {event.reason}", "dim")]
+        case events.CaughtUp():
+            return [(f"caught up from round {event.from_round} to {event.to_round}", "")]
+        case events.FrameRefused():
+            return [(f"refused a frame of …{event.peer[-8:]}: {event.reason}", "yellow")]
+        case events.Note():
+            return [(event.text, "dim")]
+        case events.NodeStopped():
+            return [(f"saved {event.saved}", "")]
+        case _:
+            return []
+
+
+def _introduction(event: events.NodeStarted) -> list[tuple[str, str]]:
+    lines = [
+        (f"peer {event.peer} of {event.member}, region {event.region}", ""),
+        (f"join through this peer: {event.address}", "bold"),
+    ]
     if event.admission == "open":
-        lines.append("[yellow]open run: anyone may take part, passports are self-signed[/]")
+        lines.append(("open run: anyone may take part, passports are self-signed", "yellow"))
     if event.min_contributors == 1:
-        lines.append("[yellow]min_contributors = 1: single updates may cross borders in this run[/]")
+        lines.append(("min_contributors = 1: single updates may cross borders in this run", "yellow"))
     voters = event.electors + event.witnesses
     if voters <= 2:
-        lines.append(f"[yellow]{voters} elector(s): a majority survives no death; add genesis peers or witnesses[/]")
-    return "\n".join(lines)
+        text = f"{voters} elector(s): a majority of them survives no death; add genesis peers or witnesses"
+        lines.append((text, "yellow"))
+    return lines

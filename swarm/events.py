@@ -13,7 +13,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=Tr
     """Base of all events; `event` in JSON is the class name."""
 
 
-class NodeStarted(Event):
+class NodeStarted(Event, frozen=True, kw_only=True):
     peer: str
     run_id: str
     region: str
@@ -26,7 +26,7 @@ class NodeStarted(Event):
     admission: str
 
 
-class CharterReady(Event):
+class CharterReady(Event, frozen=True, kw_only=True):
     """The charter is verified and saved; the trainer can be started."""
 
     path: str
@@ -36,7 +36,7 @@ class CharterReady(Event):
     """Whether --run-id named it; False means trust on first use."""
 
 
-class StateReady(Event):
+class StateReady(Event, frozen=True, kw_only=True):
     """The Shared Base is here and its digest is the one a quorum signed."""
 
     round: int
@@ -47,13 +47,13 @@ class StateReady(Event):
     seconds: float
 
 
-class TrainerReady(Event):
+class TrainerReady(Event, frozen=True, kw_only=True):
     isolation: str
     """What the trainer's process can reach: "network namespace" or "none"."""
     detail: str
 
 
-class TrainingProgress(Event):
+class TrainingProgress(Event, frozen=True, kw_only=True):
     round: int
     step: int
     loss: float
@@ -61,14 +61,14 @@ class TrainingProgress(Event):
     tokens_per_s: float
 
 
-class UpdateReady(Event):
+class UpdateReady(Event, frozen=True, kw_only=True):
     round: int
     tokens: int
     loss: float
     steps: int
 
 
-class UpdateDenied(Event):
+class UpdateDenied(Event, frozen=True, kw_only=True):
     """The gate said no: nothing leaves this round."""
 
     round: int
@@ -76,20 +76,20 @@ class UpdateDenied(Event):
     reason: str
 
 
-class UpdateLate(Event):
+class UpdateLate(Event, frozen=True, kw_only=True):
     """The swarm committed the round before this update was ready; these inner steps are dropped."""
 
     round: int
     tokens: int
 
 
-class AttemptStarted(Event):
+class AttemptStarted(Event, frozen=True, kw_only=True):
     round: int
     attempt: int
     leader: str
 
 
-class QuorumMissing(Event):
+class QuorumMissing(Event, frozen=True, kw_only=True):
     """Too few electors answer; nothing can be committed until more come back."""
 
     round: int
@@ -98,7 +98,7 @@ class QuorumMissing(Event):
     electors: int
 
 
-class RosterReady(Event):
+class RosterReady(Event, frozen=True, kw_only=True):
     round: int
     attempt: int
     leader: str
@@ -106,7 +106,7 @@ class RosterReady(Event):
     form_s: float
 
 
-class PeerLost(Event):
+class PeerLost(Event, frozen=True, kw_only=True):
     """A peer stopped answering during a round; `role` is what it was doing for us."""
 
     round: int
@@ -115,7 +115,7 @@ class PeerLost(Event):
     reason: str
 
 
-class ChunkTakenOver(Event):
+class ChunkTakenOver(Event, frozen=True, kw_only=True):
     """A chunk's owner failed and the next peer in order reduces it."""
 
     round: int
@@ -123,14 +123,14 @@ class ChunkTakenOver(Event):
     owner: str
 
 
-class Reduced(Event):
+class Reduced(Event, frozen=True, kw_only=True):
     round: int
     attempt: int
     chunks: int
     reduce_s: float
 
 
-class RoundCommitted(Event):
+class RoundCommitted(Event, frozen=True, kw_only=True):
     round: int
     attempt: int
     peers: tuple[str, ...]
@@ -141,20 +141,20 @@ class RoundCommitted(Event):
     """From this peer's update to its new base."""
 
 
-class RoundAborted(Event):
+class RoundAborted(Event, frozen=True, kw_only=True):
     round: int
     attempt: int
     reason: str
 
 
-class RoundInDoubt(Event):
+class RoundInDoubt(Event, frozen=True, kw_only=True):
     """This peer voted and holds no record yet: it keeps its inputs, takes no step, and asks."""
 
     round: int
     attempt: int
 
 
-class CaughtUp(Event):
+class CaughtUp(Event, frozen=True, kw_only=True):
     """Rounds committed without this peer were replayed or downloaded."""
 
     from_round: int
@@ -162,14 +162,14 @@ class CaughtUp(Event):
     replayed: bool
 
 
-class FrameRefused(Event):
+class FrameRefused(Event, frozen=True, kw_only=True):
     """A peer sent something the protocol forbids; its stream was closed and nothing else changed."""
 
     peer: str
     reason: str
 
 
-class BytesOut(Event):
+class BytesOut(Event, frozen=True, kw_only=True):
     """Ledger totals since the node started."""
 
     round: int
@@ -178,18 +178,18 @@ class BytesOut(Event):
     """Peers heard from in the directory, this one included."""
 
 
-class BaseExported(Event):
+class BaseExported(Event, frozen=True, kw_only=True):
     path: str
     round: int
 
 
-class Note(Event):
+class Note(Event, frozen=True, kw_only=True):
     """Something a person may want to read that no decision depends on."""
 
     text: str
 
 
-class NodeStopped(Event):
+class NodeStopped(Event, frozen=True, kw_only=True):
     round: int
     saved: str
     """What was saved and where, in words."""

@@ -38,10 +38,10 @@ from swarm.round.witness import Witness
 from swarm.sovereignty.gate import Gate
 from swarm.sovereignty.labels import Label
 from swarm.sovereignty.ledger import Ledger
+from swarm.state.archive import Archive
 from swarm.state.head import Head
-from swarm.state.records import Decided, Record, Value, value_digest
+from swarm.state.records import Decided
 from swarm.state.resume import state_zero
-from swarm.state.roster import read_roster
 from swarm.state.run import Run
 from swarm.state.store import MemoryStore
 from swarm.vector.digest import state_digest
@@ -294,11 +294,9 @@ class Simulation:
 
     def decided(self, number: int, round_number: int) -> Decided:
         """A record on a peer's disk, taken at its word."""
-        data = self.peers[number].store.load_record(round_number)
-        assert data is not None
-        encoded = wire.decode(data, Record).value
-        value = wire.decode(encoded, Value)
-        return Decided(data, value_digest(encoded), value, read_roster(value.roster, self.run_info, value.base_digest))
+        found = Archive(self.run_info, self.peers[number].store).committed(round_number)
+        assert found is not None
+        return found
 
     async def finish(self) -> None:
         """Stops every peer that lives."""

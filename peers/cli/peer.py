@@ -50,7 +50,7 @@ def peer(
     from swarm import events
     from swarm.errors import UnlabelledDataError, UsageError
     from swarm.net.addresses import parse_join_address, parse_listen_address
-    from swarm.node.config import NodeConfig
+    from swarm.node.config import ANY_PORT, NodeConfig
     from swarm.node.paths import default_state
     from swarm.sovereignty.labels import strictest
     from swarm.sovereignty.policy import find_policy, label_folder, read_policy
@@ -77,7 +77,7 @@ def peer(
         label=strictest(file.dataset.label for file in labelled).value,
         run_id=run_id,
         max_rounds=max_rounds,
-        **({"listen": tuple(listen)} if listen else {}),
+        listen=tuple(listen) if listen else ANY_PORT,
     )
     console = Console(stderr=as_json)
     last: dict[str, Any] = {
@@ -103,8 +103,11 @@ def peer(
         view.show(stamped)
 
     running = Peer(settings, Training([file.path.absolute() for file in labelled], seed, threads), take)
+    def stop(number: int, frame: object) -> None:
+        running.stop()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: running.stop())
+        signal.signal(number, stop)
     with LiveView(console) as view:
         running.run()
     last["shared_base"] = str(running.export) if running.export.exists() else None

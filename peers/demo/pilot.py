@@ -350,7 +350,7 @@ class Pilot:
                 file.write(msgspec.json.encode({"at": at, "peer": peer, "event": stamped.event}) + b"\n")
 
     def _stop_all(self) -> None:
-        commands = [*(peer.command for peer in self._peers), *self._solo]
+        commands: list[Command] = [*(peer.command for peer in self._peers), *self._solo]
         if self._bootstrap is not None:
             commands.append(self._bootstrap)
         for command in commands:

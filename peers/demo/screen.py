@@ -3,6 +3,7 @@
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from swarm import events
 
@@ -38,7 +39,7 @@ class Screen:
             self._live.stop()
 
     def say(self, text: str) -> None:
-        self.console.print(text, highlight=False, soft_wrap=True)
+        self.console.print(Text(text), soft_wrap=True)
 
     def add(self, peer: str, region: str) -> None:
         self._rows[peer] = Row(region)

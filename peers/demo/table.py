@@ -21,7 +21,7 @@ def _scores(document: Mapping[str, Any]) -> Table:
     table.add_column("language")
     for name in ("untrained", *(f"{region} alone" for region in regions), "Shared Base"):
         table.add_column(name, justify="right")
-    rows = [
+    rows: list[tuple[Any, ...]] = [
         (language, row["untrained"], *(row["alone"][r] for r in regions), row["shared"])
         for language, row in scores.items()
     ]

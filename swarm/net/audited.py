@@ -4,7 +4,8 @@ Wraps any transport and any directory. It records bytes; whether they may go was
 """
 
 from collections.abc import Sequence
-from typing import TypeVar
+from types import UnionType
+from typing import Any, TypeVar, overload
 
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
@@ -78,7 +79,11 @@ class AuditedStream:
         self._ledger.record(self.remote, kind, payload, permit.id)
         await self._stream.send(payload)
 
-    async def receive(self, expected: type[F], max_bytes: int) -> F:
+    @overload
+    async def receive(self, expected: type[F], max_bytes: int) -> F: ...
+    @overload
+    async def receive(self, expected: UnionType, max_bytes: int) -> Any: ...
+    async def receive(self, expected: Any, max_bytes: int) -> Any:
         """The next frame as one of `expected`. Raises StreamLostError or ProtocolError."""
         return wire.decode(await self._stream.receive(max_bytes), expected)
 

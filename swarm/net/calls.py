@@ -1,7 +1,8 @@
 """Calling another peer: open a stream, say who we are, ask one thing, within a limit."""
 
 import asyncio
-from typing import TypeVar
+from types import UnionType
+from typing import Any, TypeVar, overload
 
 from swarm.errors import ProtocolError
 from swarm.identity.peer_id import PeerId
@@ -33,7 +34,13 @@ class Caller:
         except TimeoutError:
             raise StreamLostError(f"{peer} did not answer within {limit_s:.1f} s") from None
 
-    async def ask(self, peer: PeerId, request: wire.Frame, expected: type[F], max_bytes: int, limit_s: float) -> F:
+    @overload
+    async def ask(self, peer: PeerId, request: wire.Frame, expected: type[F], max_bytes: int, limit_s: float) -> F: ...
+    @overload
+    async def ask(
+        self, peer: PeerId, request: wire.Frame, expected: UnionType, max_bytes: int, limit_s: float
+    ) -> Any: ...
+    async def ask(self, peer: PeerId, request: wire.Frame, expected: Any, max_bytes: int, limit_s: float) -> Any:
         """One answer to one request.
 
         Raises:

@@ -1,4 +1,4 @@
-"""The transport over libp2p: raw streams through p2pd, reached with hivemind's `P2P`. One of the two hivemind adapters."""
+"""The transport over libp2p: raw streams through p2pd, reached with hivemind's `P2P`. One of two hivemind adapters."""
 
 import asyncio
 import struct
@@ -61,6 +61,7 @@ class LibP2PTransport:
 
     def __init__(self, p2p: P2P) -> None:
         self.p2p = p2p
+        assert p2p.peer_id is not None, "an attached P2P knows its id"
         self._peer_id = PeerId(p2p.peer_id.to_base58())
 
     @classmethod
@@ -84,7 +85,8 @@ class LibP2PTransport:
         plain = [HivemindMultiaddr(without_peer(str(address))) for address in addresses]
         try:
             async with asyncio.timeout(_CONNECT_LIMIT_S):
-                await self.p2p._client.connect(PeerID.from_base58(peer), plain)
+                # hivemind offers no public way to dial; its client has one.
+                await self.p2p._client.connect(PeerID.from_base58(peer), plain)  # pyright: ignore
         except (*_GONE, TimeoutError) as error:
             raise StreamLostError(f"{addresses[0]} does not answer: {_line(error)}") from None
 

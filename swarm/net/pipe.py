@@ -1,8 +1,9 @@
 """Bytes in and out of one asyncio transport with few copies. Knows neither frames nor peers.
 
-asyncio's `StreamReader` collects what arrives in pieces, pauses at 128 KiB, and moves the rest of its buffer at every read:
-for frames of a quarter of a megabyte that is four copies and several wake-ups each. Here a long read's bytes are
-received where they belong, and the reader wakes once. A read that is cancelled may have used bytes up: close the stream.
+asyncio's `StreamReader` collects what arrives in pieces, pauses at 128 KiB, and moves the rest of its buffer at every
+read: for frames of a quarter of a megabyte that is four copies and several wake-ups each. Here a long read's bytes
+are received where they belong, and the reader wakes once. A read that is cancelled may have used bytes up: close
+the stream then.
 """
 
 import asyncio

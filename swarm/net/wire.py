@@ -5,7 +5,8 @@ that others must be able to check later travel inside `Sealed`: the exact bytes 
 re-encoded to verify them.
 """
 
-from typing import TypeVar
+from types import UnionType
+from typing import Any, TypeVar, overload
 
 import msgspec
 
@@ -47,7 +48,7 @@ class Ballot(msgspec.Struct, frozen=True, order=True, forbid_unknown_fields=True
     leader: PeerId
 
 
-class Vote(Frame):
+class Vote(Frame, frozen=True):
     """`author` holds exactly the bytes of this value and accepts it in this ballot."""
 
     run_id: str
@@ -63,7 +64,7 @@ class Accepted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     value: bytes
 
 
-class Join(Frame):
+class Join(Frame, frozen=True):
     """`author` is in this attempt; if it is an elector it promises to vote in no lower ballot of the round."""
 
     run_id: str
@@ -79,7 +80,7 @@ class Join(Frame):
     accepted: Accepted | None
 
 
-class Promise(Frame):
+class Promise(Frame, frozen=True):
     """A witness's half of a join: the promise without the update."""
 
     run_id: str
@@ -88,7 +89,7 @@ class Promise(Frame):
     accepted: Accepted | None
 
 
-class Roster(Frame):
+class Roster(Frame, frozen=True):
     """The leader's list of who is in: every join in it is sealed by its author."""
 
     run_id: str
@@ -97,7 +98,7 @@ class Roster(Frame):
     joins: tuple[Sealed, ...]
 
 
-class Proposal(Frame):
+class Proposal(Frame, frozen=True):
     """The leader of `ballot` asks for votes on one value."""
 
     run_id: str
@@ -106,7 +107,7 @@ class Proposal(Frame):
     value_digest: bytes
 
 
-class Announcement(Frame):
+class Announcement(Frame, frozen=True):
     """A peer's entry in the directory."""
 
     run_id: str
@@ -127,35 +128,35 @@ class Announcement(Frame):
 # --- stream openings --------------------------------------------------------------------------------------------------
 
 
-class Hello(Frame):
+class Hello(Frame, frozen=True):
     """First frame of every stream. Both may be empty only before `GetCharter`."""
 
     run_id: str
     passport: bytes
 
 
-class GetCharter(Frame):
+class GetCharter(Frame, frozen=True):
     """Answered by `CharterIs`; the one request a stranger may make."""
 
 
-class GetStatus(Frame):
+class GetStatus(Frame, frozen=True):
     """Answered by `Status`."""
 
 
-class JoinRound(Frame):
+class JoinRound(Frame, frozen=True):
     """Member to leader. Answered by `Waiting`*, then `RosterClosed`, `Propose`, `Committed` or `Refusal`."""
 
     join: Sealed
 
 
-class OpenReduce(Frame):
+class OpenReduce(Frame, frozen=True):
     """Member to chunk owner. Followed by `Part`*; answered by one `ChunkResult` per part, in any order."""
 
     round: int
     ballot: Ballot
 
 
-class GetResults(Frame):
+class GetResults(Frame, frozen=True):
     """Chunks of the value with this digest. Answered by one `ChunkResult` or `Missing` per chunk, in order."""
 
     round: int
@@ -163,7 +164,7 @@ class GetResults(Frame):
     chunks: tuple[int, ...]
 
 
-class GetReduced(Frame):
+class GetReduced(Frame, frozen=True):
     """What one attempt has produced so far, by chunk. Answered like `GetResults`."""
 
     round: int
@@ -171,27 +172,27 @@ class GetReduced(Frame):
     chunks: tuple[int, ...]
 
 
-class GetRecords(Frame):
+class GetRecords(Frame, frozen=True):
     """Answered by one `RecordIs` per round from `first` on, then `Missing`."""
 
     first: int
 
 
-class GetState(Frame):
+class GetState(Frame, frozen=True):
     """Answered by `StateIs`, then `StateChunk` for each wanted index in order, or by `Missing`."""
 
     round: int
     wanted: tuple[int, ...]
 
 
-class Prepare(Frame):
+class Prepare(Frame, frozen=True):
     """Leader to witness. Answered by `PromiseIs` or `Refusal`."""
 
     round: int
     ballot: Ballot
 
 
-class AskVote(Frame):
+class AskVote(Frame, frozen=True):
     """Leader to witness, with the votes of more than half of the roster. Answered by `CastVote` or `Refusal`."""
 
     proposal: Sealed
@@ -199,14 +200,14 @@ class AskVote(Frame):
     votes: tuple[Sealed, ...]
 
 
-class CallToAttempt(Frame):
+class CallToAttempt(Frame, frozen=True):
     """Leader of a later attempt to electors that are not in it yet. Not answered: who agrees joins."""
 
     round: int
     ballot: Ballot
 
 
-class PushRecord(Frame):
+class PushRecord(Frame, frozen=True):
     """Anyone to anyone: this round is committed. Not answered."""
 
     record: bytes
@@ -231,22 +232,22 @@ Request = (
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 
-class Refusal(Frame):
+class Refusal(Frame, frozen=True):
     """The other end says no; `code` is stable, `reason` is for people."""
 
     code: str
     reason: str
 
 
-class Missing(Frame):
+class Missing(Frame, frozen=True):
     """What was asked for is not here."""
 
 
-class CharterIs(Frame):
+class CharterIs(Frame, frozen=True):
     charter: bytes
 
 
-class Status(Frame):
+class Status(Frame, frozen=True):
     """`head` is the last committed round, `head_digest` its record's digest (empty for round 0)."""
 
     head: int
@@ -255,42 +256,42 @@ class Status(Frame):
     phase: str
 
 
-class Waiting(Frame):
+class Waiting(Frame, frozen=True):
     """The leader is alive and still collecting, reducing or counting."""
 
     joined: int
     expected: int
 
 
-class RosterClosed(Frame):
+class RosterClosed(Frame, frozen=True):
     roster: Sealed
 
 
-class Propose(Frame):
+class Propose(Frame, frozen=True):
     proposal: Sealed
     value: bytes
 
 
-class CastVote(Frame):
+class CastVote(Frame, frozen=True):
     vote: Sealed
 
 
-class PromiseIs(Frame):
+class PromiseIs(Frame, frozen=True):
     promise: Sealed
 
 
-class Committed(Frame):
+class Committed(Frame, frozen=True):
     record: bytes
 
 
-class Part(Frame):
+class Part(Frame, frozen=True):
     """One chunk of one peer's encoded update; empty `data` withholds it and only asks for the result."""
 
     chunk: int
     data: bytes
 
 
-class ChunkResult(Frame):
+class ChunkResult(Frame, frozen=True):
     """The encoded mean of a chunk; bit i of `contributors` is set if roster member i is in it."""
 
     chunk: int
@@ -298,17 +299,17 @@ class ChunkResult(Frame):
     data: bytes
 
 
-class RecordIs(Frame):
+class RecordIs(Frame, frozen=True):
     record: bytes
 
 
-class StateIs(Frame):
+class StateIs(Frame, frozen=True):
     """The Merkle leaves of a state, to be checked against the digest in its commit record."""
 
     leaves: tuple[bytes, ...]
 
 
-class StateChunk(Frame):
+class StateChunk(Frame, frozen=True):
     index: int
     data: bytes
 
@@ -324,7 +325,11 @@ def encode(frame: Frame) -> bytes:
     return _ENCODER.encode(frame)
 
 
-def decode(data: bytes, expected: type[F]) -> F:
+@overload
+def decode(data: bytes, expected: type[F]) -> F: ...
+@overload
+def decode(data: bytes, expected: UnionType) -> Any: ...
+def decode(data: bytes, expected: Any) -> Any:
     """Bytes from a stranger as one of the expected frames (a class or a union of classes).
 
     Raises:
@@ -362,4 +367,4 @@ def unseal(sealed: Sealed, expected: type[S]) -> S:
 
 
 _ENCODER = msgspec.msgpack.Encoder()
-_DECODERS: dict[object, msgspec.msgpack.Decoder] = {}
+_DECODERS: dict[object, msgspec.msgpack.Decoder[Any]] = {}

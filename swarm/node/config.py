@@ -3,6 +3,10 @@
 import msgspec
 
 
+ANY_PORT = ("/ip4/0.0.0.0/tcp/0",)
+"""Any free TCP port, on every interface."""
+
+
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Passed as one JSON argument. Paths are text, addresses are multiaddrs, descriptors are inherited."""
 
@@ -10,7 +14,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Peers to join through, each ending in /p2p/<peer id>; empty only with `charter` and for a first peer."""
     state: str
     """The state folder."""
-    listen: tuple[str, ...] = ("/ip4/0.0.0.0/tcp/0",)
+    listen: tuple[str, ...] = ANY_PORT
     identity: str | None = None
     """Key file; made in the state folder if left out."""
     passport: str | None = None

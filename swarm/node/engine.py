@@ -194,7 +194,11 @@ class Engine:
             if isinstance(end, Behind):
                 await trainer.abandon()
                 self._enter("joining")
+                opened = ctx.round
                 await self._catch_up()
+                decided = ctx.archive.committed(opened)
+                if end.offer is not None and decided is not None:
+                    residual_N = settle(self.run_info, ctx.me, end.offer, decided, ctx.reduction)
             elif end.offer is None:
                 await trainer.abandon()
                 self._sink(events.UpdateLate(round=end.committed.decided.value.round, tokens=self._tokens))

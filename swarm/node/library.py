@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 from swarm import events
 from swarm.charter import files, signing
 from swarm.errors import UsageError
-from swarm.node.config import NodeConfig
+from swarm.node.config import ANY_PORT, NodeConfig
 from swarm.node.paths import default_state
 from swarm.node.spawn import NodeProcess, wait_for_charter
 from swarm.sovereignty.labels import Label, strictest
@@ -84,7 +84,7 @@ def join(
     passport: PathText | None = None,
     jurisdiction: str | None = None,
     state: PathText | None = None,
-    listen: Sequence[str] = ("/ip4/0.0.0.0/tcp/0",),
+    listen: Sequence[str] = ANY_PORT,
     run_id: str | None = None,
     max_rounds: int | None = None,
 ) -> Swarm:

@@ -27,13 +27,13 @@ class Message(msgspec.Struct, frozen=True, tag=True, tag_field="t", forbid_unkno
     """One JSON line on the control socket."""
 
 
-class TrainerHello(Message):
+class TrainerHello(Message, frozen=True):
     schema_digest: str
     isolation: str
     detail: str
 
 
-class Progress(Message):
+class Progress(Message, frozen=True):
     round: int
     step: int
     loss: float
@@ -41,38 +41,38 @@ class Progress(Message):
     tokens_per_s: float
 
 
-class UpdateMade(Message):
+class UpdateMade(Message, frozen=True):
     round: int
     tokens: int
     loss: float
     steps: int
 
 
-class Yielded(Message):
+class Yielded(Message, frozen=True):
     """The trainer has given up a round's inner steps and waits for a base."""
 
     round: int
 
 
-class Begin(Message):
+class Begin(Message, frozen=True):
     """First message of a node: the run's verified charter is in this file."""
 
     charter: str
 
 
-class Base(Message):
+class Base(Message, frozen=True):
     """Train from the vector in `base_N`."""
 
     round: int
 
 
-class Abandon(Message):
+class Abandon(Message, frozen=True):
     """The round is over without this trainer."""
 
     round: int
 
 
-class Stop(Message):
+class Stop(Message, frozen=True):
     """The node is done; `base_N` holds the Shared Base of `round` committed rounds."""
 
     round: int
@@ -183,7 +183,7 @@ class NodeEnd:
                         self._update.set_result(Update(self._shared.update_N, message.tokens))
                 case UpdateMade() | Yielded():
                     self._idle.set()
-                case Progress():
+                case _:
                     pass
             self._on_message(message)
 

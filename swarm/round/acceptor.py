@@ -5,6 +5,9 @@ before anyone hears of it, so that kill -9 forgets nothing. Rules:
 
   promise(ballot)        only if ballot >= the highest promised; from then on nothing lower is accepted
   accept(ballot, value)  only if ballot >= the highest promised
+
+Two rounds are kept: a witness that is asked about round 8 still votes in round 7, in which somebody may be who never got
+its record. Older rounds are refused for ever, so nothing that was promised in them is needed any more.
 """
 
 import asyncio
@@ -18,19 +21,31 @@ from swarm.state.store import Store
 
 
 class AcceptorState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What must survive a crash: the open round, the highest promise in it, the highest vote in it."""
+    """What must survive a crash: the newest round, the highest promise in it, the highest vote in it."""
 
     round: int
     promised: Ballot | None = None
     accepted: Accepted | None = None
+    before: "AcceptorState | None" = None
+    """The same of the round before, if this peer had a part in it."""
+
+    def of(self, round_number: int) -> "AcceptorState | None":
+        """What is remembered of one round."""
+        if self.round == round_number:
+            return self
+        return None if self.before is None else self.before.of(round_number)
 
 
 def promise(state: AcceptorState, round_number: int, ballot: Ballot) -> AcceptorState | None:
     """The state after promising `ballot` in a round, or None if that would break an earlier promise."""
-    if round_number < state.round:
+    if round_number < state.round - 1:
         return None
+    if round_number < state.round:
+        before = promise(state.before or AcceptorState(round_number), round_number, ballot)
+        return None if before is None else msgspec.structs.replace(state, before=before)
     if round_number > state.round:
-        return AcceptorState(round_number, ballot)
+        is_next = round_number == state.round + 1
+        return AcceptorState(round_number, ballot, None, msgspec.structs.replace(state, before=None) if is_next else None)
     if state.promised is not None and ballot < state.promised:
         return None
     return msgspec.structs.replace(state, promised=ballot)
@@ -41,11 +56,14 @@ def accept(state: AcceptorState, round_number: int, ballot: Ballot, value: bytes
     promised = promise(state, round_number, ballot)
     if promised is None:
         return None
-    if state.round == round_number and state.accepted is not None:
-        same = state.accepted.ballot == ballot
-        if same and state.accepted.value != value:
-            return None  # one ballot carries one value; anything else is its leader's equivocation
-    return msgspec.structs.replace(promised, accepted=Accepted(ballot, value))
+    here = state.of(round_number)
+    if here is not None and here.accepted is not None and here.accepted.ballot == ballot and here.accepted.value != value:
+        return None  # one ballot carries one value; anything else is its leader's equivocation
+    if round_number == promised.round:
+        return msgspec.structs.replace(promised, accepted=Accepted(ballot, value))
+    assert promised.before is not None
+    before = msgspec.structs.replace(promised.before, accepted=Accepted(ballot, value))
+    return msgspec.structs.replace(promised, before=before)
 
 
 def highest(accepted: list[Accepted]) -> Accepted | None:
@@ -68,10 +86,12 @@ class Acceptor:
 
     def accepted_in(self, round_number: int) -> Accepted | None:
         """This peer's highest vote in a round."""
-        return self.state.accepted if self.state.round == round_number else None
+        here = self.state.of(round_number)
+        return None if here is None else here.accepted
 
     def promised_in(self, round_number: int) -> Ballot | None:
-        return self.state.promised if self.state.round == round_number else None
+        here = self.state.of(round_number)
+        return None if here is None else here.promised
 
     async def promise(self, round_number: int, ballot: Ballot) -> bool:
         """Promises durably; False if an earlier promise forbids it."""

@@ -44,7 +44,7 @@ class Offer:
     """Update plus residual, float32 [N]."""
     tokens: int
     ballots: set[wire.Ballot] = field(default_factory=set[wire.Ballot])
-    """Attempts it was offered in: only a roster of one of these can have counted it."""
+    """Attempts whose all-reduce it went into: only a roster of one of these can have counted it."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +145,6 @@ class Context:
 
     def sealed_join(self, ballot: wire.Ballot, offer: Offer | None) -> wire.Sealed:
         """This peer's join; the promise it carries must be durable already."""
-        if offer is not None:
-            offer.ballots.add(ballot)
         return self.seal(
             wire.Join(
                 run_id=self.run.id,

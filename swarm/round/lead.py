@@ -257,14 +257,16 @@ class _Leader:
             guest.tell(frame)
         until_s = began_s + ctx.limit_s(Phase.VOTE, self._ballot.attempt)
         electorate = ctx.electorate
-        members = frozenset(read_roster(held.value.roster, ctx.run, ctx.head.state_digest).peers)
+        roster = read_roster(held.value.roster, ctx.run, ctx.head.state_digest)
+        members = frozenset(roster.peers)
         votes = {ctx.me: own_vote}
         asked_witnesses = False
         while True:
             for guest in guests:
                 if guest.vote is not None and guest.peer not in votes and self._is_vote(guest, held.digest):
                     votes[guest.peer] = guest.vote
-            if not asked_witnesses and len(members & votes.keys()) * 2 > len(members):
+            is_again = roster.ballot < self._ballot
+            if not asked_witnesses and (is_again or len(members & votes.keys()) * 2 > len(members)):
                 asked_witnesses = True
                 question = wire.AskVote(proposal, held.encoded, tuple(votes.values()))
                 for peer in sorted(electorate.witnesses - {ctx.me}):

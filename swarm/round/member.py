@@ -39,6 +39,7 @@ def begin_reduction(ctx: Context, roster: Roster, offer: Offer | None) -> Reduct
             ctx.sink(events.UpdateDenied(round=roster.round, code=judged.code, reason=judged.reason))
         else:
             contribution = Contribution(offer.x_N, judged)
+            offer.ballots.add(roster.ballot)
     reduction = Reduction(
         run=ctx.run,
         roster=roster,

@@ -324,14 +324,14 @@ class Reduction:
             self._sink(events.PeerLost(round=self.roster.round, peer=owner, role="owner", reason=reason))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(self._guard(work))
+        task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
 
-    async def _guard(self, work: Coroutine[None, None, None]) -> None:
-        """A supervisor: what breaks in a task of this attempt ends the attempt."""
-        try:
-            await work
-        except Exception as error:  # noqa: BLE001 - handed to run(), which raises it
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """What breaks in a task of this attempt ends the attempt: run() raises it."""
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
             self._errors.append(error)
             self._changed.fire()

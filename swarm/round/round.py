@@ -47,6 +47,9 @@ class Finished:
 class Behind:
     """Others are at least a round further: catch up first (swarm.state.catchup)."""
 
+    offer: Offer | None
+    """What this peer has brought; the round it was for may have counted it before this peer fell behind."""
+
 
 async def run_round(ctx: Context, pending: "asyncio.Future[Offer]") -> Finished | Behind:
     """Takes the open round to its commit. `pending` becomes this peer's update; it may also come too late."""
@@ -57,12 +60,12 @@ async def run_round(ctx: Context, pending: "asyncio.Future[Offer]") -> Finished 
         await _until_needed(ctx, pending, attempt)
         if pending.done() and attempt == 1:
             began_s = monotonic_s()
+        offer = pending.result() if pending.done() else None
         if ctx.news.is_behind:
             ctx.news.is_behind = False
-            return Behind()
+            return Behind(offer)
         attempt = max(attempt, ctx.news.called_attempt)
         ctx.enter_attempt(attempt)
-        offer = pending.result() if pending.done() else None
         outcome = await _from_news(ctx) or await _attempt(ctx, attempt, offer)
         match outcome:
             case Committed():

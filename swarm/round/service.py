@@ -9,7 +9,6 @@ from swarm.net.audited import AuditedStream
 from swarm.round.context import MAX_ATTEMPT, Context
 from swarm.round.reduction import Reduction
 from swarm.round.seats import Guest
-from swarm.round.witness import Witness
 from swarm.sovereignty.gate import Denied
 from swarm.state.roster import read_join
 
@@ -33,10 +32,6 @@ async def serve_round(ctx: Context, stream: AuditedStream, request: wire.Request
             await _give_reduced(ctx, stream, round_number, ballot, chunks)
         case wire.GetResults():
             await _give_results(ctx, stream, request, region)
-        case wire.Prepare():
-            await stream.send(await Witness(ctx.run, ctx.identity, ctx.acceptor).prepare(request))
-        case wire.AskVote():
-            await stream.send(await Witness(ctx.run, ctx.identity, ctx.acceptor).vote(request))
         case wire.CallToAttempt(round_number, ballot):
             if round_number == ctx.round:
                 _check_ballot(ctx, ballot)

@@ -19,7 +19,10 @@ def settle(run: Run, me: PeerId, offer: Offer, decided: Decided, reduction: Redu
     residual_N = offer.x_N
     seat = decided.roster.index.get(me)
     was_offered = seat is not None and decided.roster.ballot in offer.ballots
-    is_same_attempt = reduction is not None and reduction.roster.ballot == decided.roster.ballot
+    is_same_attempt = reduction is not None and (reduction.roster.round, reduction.roster.ballot) == (
+        decided.roster.round,
+        decided.roster.ballot,
+    )
     for chunk, bitmap in enumerate(decided.value.contributors):
         x_n = residual_N[run.grid.bounds(chunk)]
         if was_offered and seat in decided.roster.contributors(bitmap):

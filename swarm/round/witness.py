@@ -1,7 +1,8 @@
 """The acceptor's side towards leaders it has not joined: what a witness does, and what any peer can do.
 
 A witness votes without holding the bytes, so it votes only for values that more than half of the roster has voted for:
-then a majority of those who do hold them has put them on disk.
+then a majority of those who do hold them has put them on disk. A value that a later attempt proposes again needs its
+leader's vote only: it is proposed again because members are missing, and nothing else may be proposed in its place.
 """
 
 from dataclasses import dataclass
@@ -46,7 +47,8 @@ class Witness:
             raise ProtocolError("more votes than there are peers in the roster")
         by_ballot = count_votes(request.votes, self.run, value.round, digest)
         holders = by_ballot.get(proposal.ballot, frozenset()) & frozenset(roster.peers)
-        if len(holders) * 2 <= len(roster.seats):
+        is_again = proposal.ballot > roster.ballot and proposal.ballot.leader in by_ballot.get(proposal.ballot, ())
+        if len(holders) * 2 <= len(roster.seats) and not is_again:
             return wire.Refusal("too_few_holders", "less than half of the roster has voted for this value")
         if not await self.acceptor.accept(proposal.round, proposal.ballot, request.value):
             return wire.Refusal("promised", "a later attempt or round has this peer's promise")

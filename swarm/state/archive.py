@@ -3,7 +3,8 @@
 from itertools import accumulate
 
 from swarm.net import wire
-from swarm.state.records import Record, Value, value_digest
+from swarm.state.records import Decided, Record, Value, value_digest
+from swarm.state.roster import read_roster
 from swarm.state.run import Run
 from swarm.state.store import Store
 
@@ -12,6 +13,7 @@ class Archive:
     """Results of the last rounds and of the value this peer voted for, in the layout of `Store.save_results`."""
 
     def __init__(self, run: Run, store: Store) -> None:
+        self._run = run
         self._store = store
         sizes = [run.encoded_bytes(chunk) for chunk in range(run.grid.chunks)]
         self._spans = list(zip(accumulate(sizes, initial=0), sizes, strict=False))
@@ -20,6 +22,15 @@ class Archive:
         """The encoded mean of one chunk, or None if it is not kept."""
         offset, length = self._spans[chunk]
         return self._store.load_result(value.round, digest, offset, length)
+
+    def committed(self, round_number: int) -> Decided | None:
+        """What this peer saw decided in a round; it was verified before it was saved."""
+        data = self._store.load_record(round_number)
+        if data is None:
+            return None
+        encoded = wire.decode(data, Record).value
+        value = wire.decode(encoded, Value)
+        return Decided(data, value_digest(encoded), value, read_roster(value.roster, self._run, value.base_digest))
 
     def committed_value(self, round_number: int) -> tuple[Value, bytes] | None:
         """The value this peer saw committed in a round, with its digest."""

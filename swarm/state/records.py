@@ -19,7 +19,7 @@ NO_RECORD = b""
 """What round 1 has as its previous record."""
 
 
-class Value(wire.Frame):
+class Value(wire.Frame, frozen=True):
     """What one round decides. Everyone who applies it gets the same base."""
 
     run_id: str
@@ -39,7 +39,7 @@ class Value(wire.Frame):
     """State digest after this round."""
 
 
-class Record(wire.Frame):
+class Record(wire.Frame, frozen=True):
     """A value and a quorum of votes for it, all in one ballot."""
 
     value: bytes

@@ -125,7 +125,11 @@ def check_promises(sim: "Simulation") -> None:
 
 
 def _states(peer: "SimPeer") -> Iterator[AcceptorState]:
-    yield from peer.disk.promises
+    """Every state of every round that was ever on a peer's disk."""
+    for state in peer.disk.promises:
+        if state.before is not None:
+            yield state.before
+        yield state
 
 
 def check_agreement(sim: "Simulation", chain: list[Decided]) -> None:

@@ -1,0 +1,39 @@
+# What CI runs is what the README says. Every target sets up what it needs, from a bare clone.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: setup check test bench demo chaos clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Tapestry needs Python 3.11 to 3.13: make PYTHON=python3.12 setup")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "venv is missing: apt-get install python3-venv"; exit 1; }
+	@echo "setting up $(VENV) (a few minutes, once)"
+	$(BIN)/pip install --quiet --constraint constraints.txt setuptools torch==2.13.0
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+check: setup ## ruff, pyright, import-linter
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+test: setup ## unit, property, fuzz, fault and integration tests
+	$(BIN)/pytest
+
+chaos: setup ## thousands of random fault schedules on the in-memory network
+	$(BIN)/python -m tests.chaos.schedules --seeds 2000
+
+bench: setup ## our all-reduce beside hivemind's and gloo's, in one run
+	$(BIN)/tapestry bench allreduce --peers 4 --mb 128 --baseline hivemind --baseline gloo
+
+demo: setup ## three regions train one shared model on this machine
+	$(BIN)/tapestry demo --out out/demo
+
+clean: ## removes what the targets made, except the cache of texts
+	rm -rf $(VENV) out .pytest_cache .ruff_cache .hypothesis build *.egg-info

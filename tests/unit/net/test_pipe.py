@@ -1,0 +1,79 @@
+"""The pipe under libp2p streams: nothing lost, nothing reordered, whatever the pieces; an end is an error, no wait."""
+
+import asyncio
+import random
+import socket
+from collections.abc import Awaitable, Callable
+
+import pytest
+import uvloop
+
+from swarm.net.pipe import Pipe, take_over
+
+Scenario = Callable[[Pipe, socket.socket], Awaitable[None]]
+_OPENING = b"hello\n"
+
+
+async def _with_pipe(sent_early: bytes, scenario: Scenario) -> None:
+    """Runs the scenario on a pipe that took over after one line, with `sent_early` already on its way."""
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    reader, writer = await asyncio.open_unix_connection(sock=ours)
+    theirs.send(_OPENING + sent_early)
+    assert await reader.readline() == _OPENING
+    try:
+        async with asyncio.timeout(20):
+            await scenario(take_over(reader, writer), theirs)
+    finally:
+        writer.close()
+        theirs.close()
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+@pytest.mark.parametrize("seed", range(4))
+def test_every_byte_arrives_once_and_in_order(run: Callable[..., None], seed: int) -> None:
+    chance = random.Random(seed)
+    data = chance.randbytes(3_000_000)
+    early = chance.choice([0, 10, 90_000])
+
+    async def scenario(pipe: Pipe, theirs: socket.socket) -> None:
+        sending = asyncio.create_task(asyncio.get_running_loop().sock_sendall(theirs, data[early:]))
+        at = 0
+        while at < len(data):
+            count = min(chance.choice([0, 1, 4, 1_000, 65_535, 65_536, 65_537, 300_000]), len(data) - at)
+            assert await pipe.read(count) == data[at : at + count]
+            at += count
+        await sending
+
+    run(_with_pipe(data[:early], scenario))
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+@pytest.mark.parametrize("count", [10, 200_000])
+def test_a_read_that_cannot_be_completed_fails(run: Callable[..., None], count: int) -> None:
+    async def scenario(pipe: Pipe, theirs: socket.socket) -> None:
+        theirs.send(b"12345")
+        assert await pipe.read(2) == b"12"
+        reading = asyncio.create_task(pipe.read(count))
+        await asyncio.sleep(0)
+        theirs.close()
+        with pytest.raises(ConnectionResetError):
+            await reading
+
+    run(_with_pipe(b"", scenario))
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_writer_waits_for_a_slow_reader_and_fails_when_it_leaves(run: Callable[..., None]) -> None:
+    async def scenario(pipe: Pipe, theirs: socket.socket) -> None:
+        writing = asyncio.create_task(pipe.write(b"head", bytes(4_000_000)))
+        await asyncio.sleep(0)
+        assert not writing.done()
+        assert await asyncio.get_running_loop().sock_recv(theirs, 4) == b"head"
+        theirs.close()
+        with pytest.raises(OSError):
+            await writing
+        with pytest.raises(OSError):
+            await pipe.write(b"more")
+
+    run(_with_pipe(b"", scenario))

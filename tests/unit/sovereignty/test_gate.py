@@ -1,0 +1,131 @@
+"""The gate's rules, one by one, and that nothing else makes a permit or widens one."""
+
+import copy
+import warnings
+from dataclasses import FrozenInstanceError, replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swarm.identity.peer_id import PeerId
+from swarm.sovereignty.gate import Denied, Gate
+from swarm.sovereignty.labels import Label
+from swarm.sovereignty.permit import PROTOCOL_KINDS, Kind, Permit
+from swarm.vector.codec import MAX_MAGNITUDE, make_codec
+
+NEAR, FAR = PeerId("near"), PeerId("far")
+GOOD_N = np.linspace(-1, 1, 100, dtype=np.float32)
+
+
+def gate(label: Label = Label.OPEN, min_contributors: int = 1) -> Gate:
+    return Gate(region="eu", label=label, min_contributors=min_contributors)
+
+
+def judged(gate: Gate, update_N: np.ndarray = GOOD_N, *, abroad: bool = False) -> Permit | Denied:
+    recipients = {NEAR: "eu"} | ({FAR: "asia"} if abroad else {})
+    return gate.check_update(round_number=3, update_N=update_N, recipients=recipients)
+
+
+def code_of(verdict: Permit | Denied) -> str:
+    return verdict.code if isinstance(verdict, Denied) else "permit"
+
+
+@pytest.mark.parametrize("abroad", [False, True])
+@pytest.mark.parametrize("min_contributors", [1, 3])
+@pytest.mark.parametrize("label", list(Label))
+def test_single_updates(label: Label, min_contributors: int, abroad: bool) -> None:
+    verdict = judged(gate(label, min_contributors), abroad=abroad)
+    if label is Label.PRIVATE:
+        expected = "private_data"
+    elif abroad and min_contributors > 1:
+        expected = "single_update_would_cross"
+    elif abroad and label is not Label.OPEN:
+        expected = "label_forbids_crossing"
+    else:
+        expected = "permit"
+    assert code_of(verdict) == expected
+    if isinstance(verdict, Permit):
+        assert verdict.covers(Kind.UPDATE, NEAR) and verdict.covers(Kind.UPDATE, FAR) == abroad
+        assert not any(verdict.covers(kind, NEAR) for kind in Kind if kind is not Kind.UPDATE)
+
+
+@given(
+    where=st.integers(0, 99),
+    bad=st.sampled_from((np.nan, np.inf, -np.inf, np.float32(2.0**101), -np.float32(3e38))),
+)
+def test_numbers_that_cannot_travel_do_not_leave(where: int, bad: float) -> None:
+    update_N = GOOD_N.copy()
+    update_N[where] = bad
+    assert code_of(judged(gate(), update_N)) == "out_of_range"
+
+
+def test_infinities_of_both_signs_do_not_cancel() -> None:
+    update_N = GOOD_N.copy()
+    update_N[3], update_N[4] = np.inf, -np.inf
+    assert code_of(judged(gate(), update_N)) == "out_of_range"
+
+
+@given(scale=st.floats(0, MAX_MAGNITUDE, allow_subnormal=False))
+def test_whatever_the_gate_lets_through_can_be_encoded(scale: float) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        update_N = GOOD_N * np.float32(scale)
+        assert code_of(judged(gate(), update_N)) == "permit"
+        assert make_codec("int8", 32).encode(update_N)
+
+
+def test_an_empty_update_is_no_error() -> None:
+    assert code_of(judged(gate(), np.empty(0, np.float32))) == "permit"
+
+
+@pytest.mark.parametrize(
+    ("members", "region", "min_contributors", "expected"),
+    [
+        (1, "eu", 3, "permit"),
+        (2, "asia", 3, "aggregate_too_small"),
+        (3, "asia", 3, "permit"),
+        (1, "asia", 1, "permit"),
+        (1, "", 2, "aggregate_too_small"),
+        (0, "asia", 3, "permit"),
+    ],
+)
+def test_aggregates(members: int, region: str, min_contributors: int, expected: str) -> None:
+    """One of nobody's updates is zeros, and withholding it would stop the round."""
+    for label in Label:
+        verdict = gate(label, min_contributors).check_result(members=members, recipient=FAR, recipient_region=region)
+        assert code_of(verdict) == expected
+        if isinstance(verdict, Permit):
+            assert verdict.covers(Kind.RESULT, FAR)
+            assert not verdict.covers(Kind.RESULT, NEAR) and not verdict.covers(Kind.UPDATE, FAR)
+
+
+def test_the_standing_permit_is_for_protocol_frames_to_anyone() -> None:
+    for label in Label:
+        standing = gate(label).standing
+        for kind in Kind:
+            assert standing.covers(kind, FAR) == (kind in PROTOCOL_KINDS)
+    assert not PROTOCOL_KINDS & {Kind.UPDATE, Kind.RESULT}
+
+
+def test_a_permit_is_made_by_the_gate_alone() -> None:
+    for token in (None, object(), "token"):
+        with pytest.raises(TypeError, match="nowhere else"):
+            Permit(token, "mine", frozenset(Kind), None)
+
+
+def test_a_permit_cannot_be_widened() -> None:
+    permit = gate().standing
+    for field, value in (("kinds", frozenset(Kind)), ("peers", None), ("id", "mine")):
+        with pytest.raises(FrozenInstanceError):
+            setattr(permit, field, value)
+    with pytest.raises((TypeError, ValueError)):
+        replace(permit, kinds=frozenset(Kind))
+    assert copy.copy(permit).kinds == permit.kinds
+
+
+def test_a_denial_is_for_people_too() -> None:
+    verdict = judged(gate(Label.SOVEREIGN, 1), abroad=True)
+    assert isinstance(verdict, Denied)
+    assert "sovereign" in verdict.reason and "eu" in verdict.reason
