@@ -15,7 +15,7 @@ from benchmarks.volatile_store import VolatileStore
 from benchmarks.worker import Seat
 from swarm import events
 from swarm.charter import files
-from swarm.charter.manifest import Charter, Founders, Genesis, Member, Model, Nesterov, Reduce, Region
+from swarm.charter.manifest import Charter, Deadlines, Founders, Genesis, Member, Model, Nesterov, Reduce, Region
 from swarm.charter.manifest import Run as RunTable
 from swarm.charter.passport import issue
 from swarm.charter.signing import SignedCharter, sign_charter, verify_charter
@@ -36,6 +36,8 @@ from swarm.vector.grid import Grid
 _LISTEN = Multiaddr("/ip4/127.0.0.1/tcp/0")
 _LIFETIME_S = 7 * 24 * 3600
 _JURISDICTION = "DE"
+_DEADLINES = Deadlines(floor_s=30.0, ceiling_s=120.0)
+"""Longer than the charter's defaults: on a machine with too few cores a slow peer is no lost peer."""
 _NO_MODEL = "0" * 64
 
 
@@ -134,6 +136,7 @@ def bench_charter(seat: Seat, cards: list[Card], now_s: int) -> Charter:
         model=Model(parameters=elements, schema_digest=_NO_MODEL, state_digest=zero_digest),
         outer=Nesterov(lr=1.0, momentum=0.0),
         reduce=reduce,
+        deadlines=_DEADLINES,
         regions=(Region(name="bench", jurisdictions=(_JURISDICTION,)),),
         members=tuple(Member(name=f"member {rank}", key=card.member) for rank, card in enumerate(cards)),
         founders=Founders(keys=(cards[0].member,), threshold=1),

@@ -13,14 +13,19 @@ from pathlib import Path
 
 import msgspec
 
-from peers.trainer import TrainerConfig
+from peers.trainer import NODE_GONE, TrainerConfig
 from swarm import events
+from swarm.clock import process_s
 from swarm.errors import TapestryError, UsageError
 from swarm.node.config import NodeConfig
-from swarm.node.spawn import NodeProcess
+from swarm.node.spawn import NodeProcess, describe_exit
 
-START_LIMIT_S = 120.0
-TRAINER_STOP_LIMIT_S = 4.0
+NODE_STOP_LIMIT_S = 4.0
+"""A node that was asked to stop and has not is ended; its state on disk is whole at any instant."""
+EXPORT_LIMIT_S = 60.0
+"""For the trainer to write the Shared Base after the last round."""
+EXPORT_LIMIT_ON_STOP_S = 0.7
+"""The same after Ctrl+C: a person should not wait, and the state folder holds the Shared Base anyway."""
 _TICK_S = 0.2
 
 
@@ -45,8 +50,9 @@ class Peer:
         self._training = training
         self._on_event = on_event
         self._stopping = False
-        self._trainer: subprocess.Popen[bytes] | None = None
-        self.export = Path(settings.state) / "shared-base"
+        self._asked_s: float | None = None
+        self.exported: Path | None = None
+        """Where the trainer wrote the Shared Base, once it has."""
 
     def stop(self) -> None:
         """Asks for a clean end."""
@@ -59,31 +65,32 @@ class Peer:
             UsageError: the node said that what was typed is wrong.
             PeerError: the node or the trainer failed; the message is its cause.
         """
-        asked = False
         with NodeProcess(self._settings) as node:
+            trainer = self._start_trainer(node)
             try:
-                self._start_trainer(node)
-                while not node.ended:
-                    stamped = node.next_event(_TICK_S)
-                    if stamped is not None:
-                        self._on_event(stamped)
-                    if self._stopping and not asked:
-                        asked = True
-                        node.ask_to_stop()
-                    if self._trainer is not None and self._trainer.poll() not in (None, 0) and not asked:
-                        asked = True
-                        node.ask_to_stop()
+                self._follow(node, trainer)
                 code, cause = node.outcome()
             finally:
-                trainer_cause = self._end_trainer()
-        if trainer_cause:
-            raise PeerError(trainer_cause)
-        if code == 2:
-            raise UsageError(cause)
-        if code != 0:
-            raise PeerError(cause)
+                complaint = self._end_trainer(trainer, failed=node.exit_code != 0)
+        if complaint:
+            raise PeerError(complaint)
+        if code == 0 or (self._stopping and code < 0):
+            return
+        raise UsageError(cause) if code == 2 else PeerError(cause)
 
-    def _start_trainer(self, node: NodeProcess) -> None:
+    def _follow(self, node: NodeProcess, trainer: subprocess.Popen[bytes]) -> None:
+        """Hands on the node's events until it has ended, which it is asked to do when the trainer fails."""
+        while not node.ended:
+            stamped = node.next_event(_TICK_S)
+            if stamped is not None:
+                self._on_event(stamped)
+            if self._asked_s is None and (self._stopping or trainer.poll() not in (None, 0)):
+                self._asked_s = process_s()
+                node.ask_to_stop()
+            if self._asked_s is not None and process_s() - self._asked_s > NODE_STOP_LIMIT_S:
+                node.kill()
+
+    def _start_trainer(self, node: NodeProcess) -> subprocess.Popen[bytes]:
         """Starts it at once: it imports for seconds while the node finds the swarm, then waits for the charter."""
         control_fd = node.control.fileno()
         config = TrainerConfig(
@@ -93,9 +100,9 @@ class Peer:
             files=tuple(str(path) for path in self._training.files),
             seed=self._training.seed,
             threads=self._training.threads,
-            export=str(self.export),
+            export=str(self._export),
         )
-        self._trainer = subprocess.Popen(
+        trainer = subprocess.Popen(
             [sys.executable, "-m", "peers.trainer", msgspec.json.encode(config).decode()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -104,18 +111,25 @@ class Peer:
         )
         # The trainer holds its end now; ours must close, so that the node sees the trainer's death.
         node.release_control()
+        return trainer
 
-    def _end_trainer(self) -> str:
+    def _end_trainer(self, trainer: subprocess.Popen[bytes], *, failed: bool) -> str:
         """Waits for the trainer to write the Shared Base; returns what it complained of, if it failed by itself."""
-        trainer = self._trainer
-        if trainer is None:
-            return ""
+        limit_s = EXPORT_LIMIT_ON_STOP_S if self._asked_s is not None else EXPORT_LIMIT_S
         try:
-            _, errors = trainer.communicate(timeout=TRAINER_STOP_LIMIT_S)
+            _, errors = trainer.communicate(timeout=0.0 if failed else limit_s)
         except subprocess.TimeoutExpired:
             trainer.kill()
             trainer.communicate()
             return ""
+        if trainer.returncode == 0:
+            self.exported = self._export
+        if trainer.returncode in (0, NODE_GONE):
+            return ""
         lines = errors.decode(errors="replace").strip().splitlines()
-        failed = trainer.returncode not in (0, -9) and lines and "the node process has ended" not in lines[-1]
-        return lines[-1].split(": ", 1)[-1] if failed else ""
+        has_said = lines and trainer.returncode > 0
+        return lines[-1] if has_said else f"the trainer process {describe_exit(trainer.returncode)}"
+
+    @property
+    def _export(self) -> Path:
+        return Path(self._settings.state) / "shared-base"

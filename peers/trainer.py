@@ -4,6 +4,7 @@ It reads the data and has no network: the first thing it does is to leave the ne
 socket and the shared memory that its node process gave it.
 """
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,12 @@ from typing import Any
 import msgspec
 
 from peers.isolation import isolate
+from swarm.errors import NetworkError, TapestryError
 from swarm.net.lifeline import die_with_parent, ignore_terminal_signals
+
+
+NODE_GONE = 3
+"""Exit code of a trainer whose node process ended first: the node says why, the trainer has nothing to add."""
 
 
 class TrainerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,7 +40,13 @@ def main() -> None:
     die_with_parent(config.parent_pid)
     ignore_terminal_signals()
     isolation = isolate()  # before torch starts its threads
-    train(config, isolation)
+    try:
+        train(config, isolation)
+    except NetworkError:
+        sys.exit(NODE_GONE)
+    except TapestryError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
 
 
 def train(config: TrainerConfig, isolation: tuple[str, str]) -> None:
@@ -73,7 +85,19 @@ def train(config: TrainerConfig, isolation: tuple[str, str]) -> None:
         optimizer.report(tokens=tokens_BL.shape[0] * (tokens_BL.shape[1] - 1), loss=float(loss.detach()))
         optimizer.step()
         optimizer.zero_grad()
-    model.save_pretrained(config.export)
+    _export(model, Path(config.export))
+
+
+def _export(model: Any, folder: Path) -> None:
+    """Writes the model beside and moves it into place: a trainer that is killed meanwhile leaves the older one whole."""
+    beside, older = folder.with_name(f"{folder.name}.new"), folder.with_name(f"{folder.name}.old")
+    for leftover in (beside, older):
+        shutil.rmtree(leftover, ignore_errors=True)
+    model.save_pretrained(beside)
+    if folder.exists():
+        folder.rename(older)
+    beside.rename(folder)
+    shutil.rmtree(older, ignore_errors=True)
 
 
 def causal_loss(model: Any, tokens_BL: Any) -> Any:

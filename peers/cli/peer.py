@@ -103,6 +103,7 @@ def peer(
         view.show(stamped)
 
     running = Peer(settings, Training([file.path.absolute() for file in labelled], seed, threads), take)
+
     def stop(number: int, frame: object) -> None:
         running.stop()
 
@@ -110,8 +111,9 @@ def peer(
         signal.signal(number, stop)
     with LiveView(console) as view:
         running.run()
-    last["shared_base"] = str(running.export) if running.export.exists() else None
-    text = f"Shared Base of round {last['rounds_committed']}: {last['shared_base'] or 'not exported'}"
+    last["shared_base"] = None if running.exported is None else str(running.exported)
+    where = running.exported or f"in {folder}, not exported for transformers"
+    text = f"Shared Base of round {last['rounds_committed']}: {where}"
     show(last, text, as_json=as_json)
     sys.stdout.flush()
 

@@ -54,4 +54,5 @@ def _parse(text: str, example: str) -> Multiaddr:
     try:
         return Multiaddr(text)
     except (MultiaddrError, ValueError) as error:
-        raise UsageError(f"{text!r} is not a multiaddr ({error}); it should look like {example}") from None
+        cause = " ".join(str(error).split())  # it quotes what was typed, line breaks included
+        raise UsageError(f"{text!r} is not a multiaddr ({cause}); it should look like {example}") from None

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
 from multiaddr import Multiaddr
 
@@ -22,17 +23,21 @@ from swarm.net.lifeline import tie_to_parent
 
 START_LIMIT_S = 60.0
 _ATTEMPT_LIMIT_S = 20.0
+_RETRY_AFTER_S = 1.0
 _POLL_S = 0.02
+_WATCH_EVERY_S = 0.5
 _LOG_LINES_SHOWN = 8
+_CONTROL = "control.sock"
+_LOG = "p2pd.log"
 
 
 class Daemon:
     """A running p2pd."""
 
-    def __init__(self, process: subprocess.Popen[bytes], folder: Path, control: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path) -> None:
         self._process = process
         self._folder = folder
-        self.control = control
+        self.control = folder / _CONTROL
         """Path of its unix control socket."""
 
     @classmethod
@@ -43,32 +48,33 @@ class Daemon:
         listen: Sequence[Multiaddr],
         bootstrap: Sequence[Multiaddr],
         say: Callable[[str], None],
+        limit_s: float = START_LIMIT_S,
     ) -> "Daemon":
-        """Starts p2pd, trying again for up to 60 s.
+        """Starts p2pd, trying again for up to `limit_s`.
 
         Raises:
             NetworkError: an address cannot be listened on, or the daemon does not start; its last log lines are in the message.
         """
         _check_free(listen)
-        deadline = monotonic_s() + START_LIMIT_S
+        deadline = monotonic_s() + limit_s
         while True:
             daemon, log = await cls._try_start(identity, listen, bootstrap)
             if daemon is not None:
                 return daemon
-            if monotonic_s() > deadline:
-                raise NetworkError(f"p2pd did not start within {START_LIMIT_S:.0f} s; its log ends with:\n{log}")
+            if monotonic_s() + _RETRY_AFTER_S > deadline:
+                raise NetworkError(f"p2pd did not start within {limit_s:.0f} s; its log ends with: {log or 'nothing'}")
             say("p2pd did not start, trying again")
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(_RETRY_AFTER_S)
 
     @classmethod
     async def _try_start(
         cls, identity: Path, listen: Sequence[Multiaddr], bootstrap: Sequence[Multiaddr]
     ) -> tuple["Daemon | None", str]:
         folder = Path(tempfile.mkdtemp(prefix="tapestry-"))
-        control, log_path = folder / "control.sock", folder / "p2pd.log"
+        log_path = folder / _LOG
         arguments = [
             str(_binary()),
-            f"-listen=/unix{control}",
+            f"-listen=/unix{folder / _CONTROL}",
             f"-id={identity}",
             f"-hostAddrs={','.join(str(address) for address in listen)}",
             "-dhtServer",
@@ -80,11 +86,15 @@ class Daemon:
         ]
         if bootstrap:
             arguments += ["-b", f"-bootstrapPeers={','.join(str(address) for address in bootstrap)}"]
-        with log_path.open("wb") as log:
-            process = subprocess.Popen(  # returns at once; readiness is awaited below
-                arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=tie_to_parent()
-            )
-        daemon = cls(process, folder, control)
+        try:
+            with log_path.open("wb") as log:
+                process = subprocess.Popen(  # returns at once; readiness is awaited below
+                    arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=tie_to_parent()
+                )
+        except OSError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            return None, f"{arguments[0]} cannot be run: {error.strerror}"
+        daemon = cls(process, folder)
         deadline = monotonic_s() + _ATTEMPT_LIMIT_S
         try:
             while monotonic_s() < deadline and process.poll() is None:
@@ -94,7 +104,7 @@ class Daemon:
         except asyncio.CancelledError:
             daemon.stop()
             raise
-        text = "\n".join(log_path.read_text(errors="replace").splitlines()[-_LOG_LINES_SHOWN:])
+        text = daemon.log()
         daemon.stop()
         return None, text
 
@@ -102,8 +112,16 @@ class Daemon:
     def pid(self) -> int:
         return self._process.pid
 
-    def is_running(self) -> bool:
-        return self._process.poll() is None
+    def log(self) -> str:
+        """The last lines of its log, as one."""
+        lines = (self._folder / _LOG).read_text(errors="replace").splitlines()
+        return " | ".join(line.strip() for line in lines[-_LOG_LINES_SHOWN:] if line.strip())
+
+    async def watch(self) -> NoReturn:
+        """Waits for the daemon to die, and then raises NetworkError: nothing else of this peer can notice at once."""
+        while (code := self._process.poll()) is None:
+            await asyncio.sleep(_WATCH_EVERY_S)
+        raise NetworkError(f"the libp2p daemon (p2pd) ended with code {code}; its log ends with: {self.log() or 'nothing'}")
 
     def stop(self) -> None:
         """Ends the daemon and removes its folder."""

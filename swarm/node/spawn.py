@@ -66,7 +66,12 @@ class NodeProcess:
 
     @property
     def has_exited(self) -> bool:
-        return self._process.poll() is not None
+        return self.exit_code is not None
+
+    @property
+    def exit_code(self) -> int | None:
+        """As `subprocess` gives it: negative for a signal, None while it runs."""
+        return self._process.poll()
 
     def outcome(self) -> tuple[int, str]:
         """Exit code and the cause it printed, once it has ended."""
@@ -74,13 +79,17 @@ class NodeProcess:
         for reader in self._readers:
             reader.join()
         lines = self._errors.decode(errors="replace").strip().splitlines()
-        cause = lines[-1] if lines else f"the node process ended with code {code}"
+        cause = lines[-1] if lines and code > 0 else f"the node process {describe_exit(code)}"
         return code, cause
 
     def ask_to_stop(self) -> None:
         """Asks it to leave the swarm cleanly."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Ends it at once; what it had saved stays."""
+        self._process.kill()
 
     def release_control(self) -> None:
         """Closes this process's copy of the trainer's socket, once a trainer process has its own."""
@@ -116,6 +125,11 @@ class NodeProcess:
         assert self._process.stderr is not None
         for line in self._process.stderr:
             self._errors += line
+
+
+def describe_exit(code: int) -> str:
+    """A return code of `subprocess` in words, such as "was killed (SIGKILL)"."""
+    return f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended with code {code}"
 
 
 def wait_for_charter(node: NodeProcess, timeout_s: float) -> tuple[events.CharterReady, list[events.Stamped]]:

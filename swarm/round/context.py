@@ -80,8 +80,8 @@ class News:
     """A pushed record that may follow the head."""
     called_attempt: int = 0
     """Highest attempt of the open round that some elector is already in."""
-    is_behind: bool = False
-    """Somebody is at least a whole round ahead."""
+    known_head: int = 0
+    """Highest round that somebody says is committed, beyond those whose record was pushed here."""
     changed: Signal = field(default_factory=Signal)
 
 
@@ -180,7 +180,7 @@ class Context:
     def told_status(self, peer: PeerId, status: wire.Status) -> None:
         """Where another peer says it is."""
         if status.head > self.round:
-            self.told_ahead()
+            self.told_ahead(status.head)
         elif status.head == self.head.round and peer in self.electorate.peers and status.attempt < MAX_ATTEMPT:
             self.call_to(status.attempt)
 
@@ -194,12 +194,16 @@ class Context:
             self.news.record = record
             self.news.changed.fire()
         elif header.round > self.round:
-            self.told_ahead()
+            self.told_ahead(header.round)
 
-    def told_ahead(self) -> None:
-        """Somebody is at least one whole round further."""
-        self.news.is_behind = True
+    def told_ahead(self, head: int) -> None:
+        """Somebody has committed round `head`, which is the open one here or later."""
+        self.news.known_head = max(self.news.known_head, head)
         self.news.changed.fire()
+
+    @property
+    def is_behind(self) -> bool:
+        return self.news.known_head >= self.round
 
     def value_with(self, round_number: int, digest: bytes) -> tuple[Value, Roster] | None:
         """A value this peer has voted for in the open round or seen committed, by its digest."""

@@ -88,7 +88,7 @@ class _Follower:
                 return await commit(self._ctx, record, self._held, [self._ballot.leader])
             case wire.Refusal(code, reason):
                 if code == "ahead":
-                    self._ctx.told_ahead()
+                    self._ctx.told_ahead(self._ctx.round)
                 return self._without(f"the leader refused: {reason}")
 
     def _reduce(self, sealed: wire.Sealed) -> Outcome | None:

@@ -155,8 +155,9 @@ class _Leader:
             self._missed[peer] = self._missed.get(peer, 0) + 1
             return
         self._missed[peer] = 0
-        if status.head >= ctx.round:
-            ctx.told_ahead()
+        ctx.told_status(peer, status)
+        if status.head == ctx.round:
+            ctx.told_ahead(status.head)
 
     async def _ask_witnesses(self) -> None:
         witnesses = sorted(self._ctx.electorate.witnesses - {self._ctx.me})

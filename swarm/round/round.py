@@ -61,8 +61,8 @@ async def run_round(ctx: Context, pending: "asyncio.Future[Offer]") -> Finished 
         if pending.done() and attempt == 1:
             began_s = monotonic_s()
         offer = pending.result() if pending.done() else None
-        if ctx.news.is_behind:
-            ctx.news.is_behind = False
+        if ctx.is_behind:
+            ctx.news.known_head = 0
             return Behind(offer)
         attempt = max(attempt, ctx.news.called_attempt)
         ctx.enter_attempt(attempt)
@@ -84,7 +84,7 @@ async def run_round(ctx: Context, pending: "asyncio.Future[Offer]") -> Finished 
 
 async def _until_needed(ctx: Context, pending: "asyncio.Future[Offer]", attempt: int) -> None:
     """Returns when there is something to do: an update, news, or guests this peer has kept waiting long enough."""
-    while not (pending.done() or ctx.news.record is not None or ctx.news.is_behind):
+    while not (pending.done() or ctx.news.record is not None or ctx.is_behind):
         called = max(attempt, ctx.news.called_attempt)
         ballot = ctx.ballot(called)
         since_s = ctx.seats.waiting_since_s(ctx.round, ballot)
@@ -109,7 +109,7 @@ async def _attempt(ctx: Context, attempt: int, offer: Offer | None) -> Outcome |
     task = asyncio.create_task(work)
     try:
         while not task.done():
-            if ctx.news.record is not None or ctx.news.is_behind:
+            if ctx.news.record is not None or ctx.is_behind:
                 return None
             if ctx.is_forming and ctx.news.called_attempt > attempt:
                 return None

@@ -53,7 +53,7 @@ async def _seat(ctx: Context, stream: AuditedStream, sealed: wire.Sealed) -> Non
         await stream.send(answer)
         return
     if join.round > ctx.round:
-        ctx.told_ahead()
+        ctx.told_ahead(join.round - 1)
         await stream.send(wire.Refusal("behind", f"this peer is still at round {ctx.round}"))
         return
     if join.base_digest != ctx.head.state_digest:

@@ -58,21 +58,36 @@ class CatchUp:
         self._run = run
         self._store = store
         self._caller = caller
-        self._donors = [peer for peer in donors if peer != caller.peer_id]
+        self._donors = [peer for peer in dict.fromkeys(donors) if peer != caller.peer_id]
         self._say = say
         self._received = 0
 
     async def run(self, head: Head | None) -> CaughtUp:
         """The highest state that a quorum signed and that the donors still hold.
 
+        The swarm goes on meanwhile, so this looks again until there is nothing newer.
+
         Raises:
             NetworkError: no donor can be reached, or none has what is needed.
         """
+        caught = await self._once(head)
+        replayed = caught.replayed
+        while caught.head.round > (-1 if head is None else head.round):
+            head = caught.head
+            try:
+                caught = await self._once(head)
+            except NetworkError:
+                break  # what is newer cannot be had now; what is here stands
+            replayed &= caught.replayed
+        return CaughtUp(caught.head, replayed, self._received)
+
+    async def _once(self, head: Head | None) -> CaughtUp:
         mark = self._genesis() if head is None else self._mark_of(head)
         decided: list[Decided] = []
-        for donor in self._donors:
-            start = decided[-1] if decided else None
-            decided += await self._records(donor, self._mark_after(mark, start))
+        for donor, stands_at in await self._by_head():
+            last = self._mark_after(mark, decided[-1] if decided else None)
+            if stands_at is None or stands_at > last.round:
+                decided += await self._records(donor, last)
         if head is not None and not decided:
             return CaughtUp(head, True, self._received)
         if head is not None and len(decided) <= KEPT_ROUNDS:
@@ -99,6 +114,21 @@ class CatchUp:
                 await self._store.save_snapshot(head.round, vectors)
                 return CaughtUp(head, False, self._received)
         raise NetworkError(f"none of {len(self._donors)} peers gave a state that its quorum signed; try again")
+
+    async def _by_head(self) -> list[tuple[PeerId, int | None]]:
+        """The donors with the round each says it stands at, the furthest first; those that do not say come last."""
+        heads = await asyncio.gather(*(self._head_of(donor) for donor in self._donors))
+        found = list(zip(self._donors, heads, strict=True))
+        return sorted(found, key=lambda entry: -1 if entry[1] is None else entry[1], reverse=True)
+
+    async def _head_of(self, donor: PeerId) -> int | None:
+        try:
+            status = await self._caller.ask(
+                donor, wire.GetStatus(), wire.Status, wire.MAX_REQUEST_BYTES, _ASK_LIMIT_S
+            )
+        except (StreamLostError, ProtocolError):
+            return None
+        return status.head
 
     def _genesis(self) -> _Mark:
         digest = bytes.fromhex(self._run.charter.model.state_digest)

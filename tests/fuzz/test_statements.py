@@ -66,7 +66,10 @@ def test_joins(join: wire.Join) -> None:
 
 
 @quick
-@given(roster=mixed(wire.Roster(RUN.id, 1, BALLOT, (wire.seal(ROGUE, GOOD_JOIN),))), joins=st.lists(mixed(GOOD_JOIN)))
+@given(
+    roster=mixed(wire.Roster(RUN.id, 1, BALLOT, (wire.seal(ROGUE, GOOD_JOIN),))),
+    joins=st.lists(mixed(GOOD_JOIN), max_size=2),
+)
 def test_rosters(roster: wire.Roster, joins: list[wire.Join]) -> None:
     more = msgspec.structs.replace(roster, joins=(*roster.joins, *(wire.seal(ROGUE, join) for join in joins)))
     for one in (roster, more):

@@ -70,14 +70,14 @@ class Model:
         ballot = Ballot(attempt, NAMES[peer])
         if not self._promise(peer, ballot):
             return
-        self.leading[peer] = Leading(ballot, {peer: self.disks[peer].accepted})
+        self.leading[peer] = Leading(ballot, {peer: self._vote_of(peer)})
         for other in sorted(joining - {peer}):
             if not self._promise(other, ballot):
                 continue
             if other in dying:
                 self.crash(other)
                 continue
-            join = Promised(ballot, other, self.disks[other].accepted)
+            join = Promised(ballot, other, self._vote_of(other))
             self.network.append(join)
             if other in arriving:
                 self._arrive(join)
@@ -93,8 +93,8 @@ class Model:
         """
         leading = self.leading[peer]
         leading.is_closed = True
-        own = self.disks[peer].accepted if self.disks[peer].round == ROUND else None
-        before = highest([vote for vote in (own, *leading.promises.values()) if vote is not None])
+        votes = (self._vote_of(peer), *leading.promises.values())
+        before = highest([vote for vote in votes if vote is not None])
         value = b"value %d" % len(self.votes) if before is None else before.value
         if not self._vote(peer, leading.ballot, value):
             del self.leading[peer]
@@ -118,9 +118,9 @@ class Model:
         """Only what is on disk stays."""
         self.leading.pop(peer, None)
 
-    def move_on(self, peer: int) -> None:
-        """A peer that learnt of the result opens the next round; its vote in this one stays cast."""
-        moved = promise(self.disks[peer], ROUND + 1, Ballot(1, NAMES[0]))
+    def move_on(self, peer: int, rounds: int) -> None:
+        """A peer that learnt of the result opens a later round; one round on it still answers for this one."""
+        moved = promise(self.disks[peer], ROUND + rounds, Ballot(1, NAMES[0]))
         if moved is not None:
             self.disks[peer] = moved
             self.crash(peer)
@@ -132,6 +132,10 @@ class Model:
         for leading in self.leading.values():
             if leading.ballot == join.ballot and not leading.is_closed:
                 leading.promises[join.by] = join.accepted
+
+    def _vote_of(self, peer: int) -> Accepted | None:
+        here = self.disks[peer].of(ROUND)
+        return None if here is None else here.accepted
 
     def _promise(self, peer: int, ballot: Ballot) -> bool:
         promised = promise(self.disks[peer], ROUND, ballot)
@@ -187,9 +191,9 @@ class PaxosRound(RuleBasedStateMachine):
         self.model.crash(peer % self.count)
 
     @precondition(lambda self: self.model.chosen())
-    @rule(peer=numbers)
-    def move_on(self, peer: int) -> None:
-        self.model.move_on(peer % self.count)
+    @rule(peer=numbers, rounds=st.integers(1, 2))
+    def move_on(self, peer: int, rounds: int) -> None:
+        self.model.move_on(peer % self.count, rounds)
 
 
 TestPaxosRound = PaxosRound.TestCase
@@ -215,7 +219,7 @@ def walk(random_: random.Random, steps: int) -> Model:
         elif action < 0.7:
             model.crash(random_.randrange(count))
         elif model.chosen() and action < 0.75:
-            model.move_on(random_.randrange(count))
+            model.move_on(random_.randrange(count), random_.randint(1, 2))
         else:
             newest = max((ballot.attempt for ballot in model.proposed), default=0)
             attempt = max(1, newest + random_.choice((-1, 0, 1, 1, 1)))

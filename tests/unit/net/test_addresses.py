@@ -58,6 +58,7 @@ def test_an_address_without_a_peer_stays_as_it_is() -> None:
         ("", "does not name the peer"),
         ("/", "does not name the peer"),
         ("localhost:31337", "not a multiaddr"),
+        ("/ip4/1.2.3.4\n/x", "not a multiaddr"),
         ("/ip4/203.0.113.7/tcp/31337", "does not name the peer"),
         ("/ip4/203.0.113.7/tcp/31337/p2p/", "not a multiaddr"),
         (
@@ -74,8 +75,9 @@ def test_an_address_without_a_peer_stays_as_it_is() -> None:
     ],
 )
 def test_what_is_wrong_with_an_address_is_said(text: str, cause: str) -> None:
-    with pytest.raises(UsageError, match=cause):
+    with pytest.raises(UsageError, match=cause) as caught:
         parse_join_address(text)
+    assert "\n" not in str(caught.value)
 
 
 @settings(max_examples=300, deadline=None)
