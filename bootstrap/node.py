@@ -76,6 +76,8 @@ class BootstrapNode:
                 identity=self._identity_path, listen=[self._listen], bootstrap=(), say=self._say
             )
             stack.callback(daemon.stop)
+            watching = asyncio.create_task(daemon.watch())
+            stack.callback(watching.cancel)
             transport = await LibP2PTransport.attach(daemon.control)
             stack.push_async_callback(transport.close)
             ledger = stack.enter_context(Ledger(self._state / "ledger.jsonl", unix_s))
@@ -96,7 +98,11 @@ class BootstrapNode:
             addresses = [str(address) for address in await transport.addresses()]
             outside = [text for text in addresses if "/127.0.0.1/" not in text]
             announce((outside or addresses)[0], self._run.id, self._head is not None, self._is_witness)
-            await stopping.wait()
+            told = asyncio.create_task(stopping.wait())
+            stack.callback(told.cancel)
+            await asyncio.wait((told, watching), return_when=asyncio.FIRST_COMPLETED)
+            if watching.done():
+                watching.result()
 
     async def _answer(self, stream: AuditedStream, request: wire.Request, passport: Passport) -> None:
         match request:

@@ -97,6 +97,7 @@ class Pilot:
             self._stop_all()
         result = self._result(corpus, scores)
         document = msgspec.to_builtins(result)
+        shutil.copytree(self._survivor.command.state / "shared-base", settings.out / "shared-base")
         self._write_metrics()
         write_report(document, settings.out)
         self._screen.say(headline(result))
@@ -208,7 +209,6 @@ class Pilot:
     ) -> dict[str, LanguageScore]:
         held_out = {language: str(path) for language, path in corpus.held_out.items()}
         state0, charter = str(consortium.state0_path), str(consortium.charter_path)
-        survivor = next(peer for peer in self._peers if not peer.is_killed)
         jobs = {
             f"alone/{region.name}": Job(
                 charter=charter,
@@ -221,7 +221,7 @@ class Pilot:
             for number, region in enumerate(regions)
         }
         jobs["untrained"] = Job(charter=charter, base=state0, held_out=held_out)
-        jobs["shared"] = Job(charter=charter, base=str(survivor.command.state / "shared-base"), held_out=held_out)
+        jobs["shared"] = Job(charter=charter, base=str(self._survivor.command.state / "shared-base"), held_out=held_out)
         self._screen.say("training each region alone for comparison, and scoring on held-out text")
         found = self._run_jobs(jobs)
         return {
@@ -253,6 +253,10 @@ class Pilot:
                     self._screen.say(f"scored {name}: {sum(scores.values()) / len(scores):.3f} bits per byte")
             pause_s(_POLL_S)
         return found
+
+    @property
+    def _survivor(self) -> Watched:
+        return next(peer for peer in self._peers if not peer.is_killed)
 
     def _own_steps(self, region: str) -> int:
         """Inner steps this region's peers made for rounds, dropped ones included."""

@@ -225,7 +225,7 @@ def _rounds(result: Result, theme: Theme) -> Figure:
     reducing = [record.reduce_s for record in records]
     rest = [max(0.0, record.seconds - record.form_s - record.reduce_s) for record in records]
     starts_of_reduce = [a + b for a, b in zip(rest, forming, strict=True)]
-    axes.bar(numbers, rest, width=0.8, color=theme.neutral, label="training, vote, outer step")
+    axes.bar(numbers, rest, width=0.8, color=theme.neutral, label="vote, outer step, save")
     axes.bar(numbers, forming, bottom=rest, width=0.8, color=theme.series[4], label="finding each other")
     axes.bar(numbers, reducing, bottom=starts_of_reduce, width=0.8, color=theme.series[0], label="all-reduce")
     tops = [max(record.seconds, record.form_s + record.reduce_s) for record in records]

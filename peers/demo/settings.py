@@ -1,11 +1,12 @@
 """What a run of the pilot is made of: sizes that follow from the number of rounds, and folders."""
 
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
-INNER_STEPS_IN_ALL = 250
-"""Per region over the whole run, as in the simulation that DESIGN section 9 quotes."""
-FEWEST_INNER_STEPS, MOST_INNER_STEPS = 10, 25
+FEWEST_INNER_STEPS = 10
+INNER_STEPS_AFTER_KILL = 100
+"""A region makes at least so many after the kill: time enough for the fresh peer to start, verify and contribute."""
 FEWEST_ROUNDS_WITH_KILL = 5
 DEFAULT_ROUNDS = 25
 
@@ -22,9 +23,10 @@ class Settings:
 
     @property
     def inner_steps(self) -> int:
+        """Between two rounds."""
         if not self.kills:
-            return FEWEST_INNER_STEPS  # a quick look
-        return max(FEWEST_INNER_STEPS, min(MOST_INNER_STEPS, INNER_STEPS_IN_ALL // self.rounds))
+            return FEWEST_INNER_STEPS
+        return max(FEWEST_INNER_STEPS, ceil(INNER_STEPS_AFTER_KILL / (self.rounds - self.kill_after_round)))
 
     @property
     def kills(self) -> bool:

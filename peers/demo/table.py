@@ -19,7 +19,7 @@ def _scores(document: Mapping[str, Any]) -> Table:
     regions = list(next(iter(scores.values()))["alone"])
     table = Table(title="held-out bits per byte (lower is better)", title_justify="left")
     table.add_column("language")
-    for name in ("untrained", *(f"{region} alone" for region in regions), "Shared Base"):
+    for name in ("untrained", *(f"{region}\nalone" for region in regions), "Shared\nBase"):
         table.add_column(name, justify="right")
     rows: list[tuple[Any, ...]] = [
         (language, row["untrained"], *(row["alone"][r] for r in regions), row["shared"])

@@ -72,12 +72,13 @@ class Link:
 
 
 class MemoryNetwork:
-    """All links and who is alive. `on_send(source, target)` runs before each frame: tests inject faults there."""
+    """All links and who is alive. `on_send(source, target)` runs before each frame, then `on_frame` with its bytes: tests inject faults there."""
 
     def __init__(self, seed: int, link: Link | None = None) -> None:
         self.random = random.Random(seed)
         self.link = link or Link()
         self.on_send: Callable[[PeerId, PeerId], None] | None = None
+        self.on_frame: Callable[[PeerId, PeerId, bytes], None] | None = None
         self.errors: list[BaseException] = []
         """What tasks that served streams died of; a handler that raises is a bug."""
         self._handlers: dict[PeerId, StreamHandler] = {}
@@ -223,6 +224,8 @@ class _End:
         network = self._network
         if network.on_send is not None:
             network.on_send(self.local, self.remote)
+        if network.on_frame is not None:
+            network.on_frame(self.local, self.remote, frame)
         await network.until_thawed(self.local, self.remote)
         while self._in_flight_bytes > network.link.window_bytes and not self._closed:
             await self._changed.wait()

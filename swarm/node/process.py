@@ -11,8 +11,9 @@ import contextlib
 import fcntl
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 import torch
@@ -48,21 +49,32 @@ from swarm.state.store import DiskStore
 
 VOLUNTEER_DAYS = 30
 FETCH_LIMIT_S = 15.0
-TRAINER_STOP_LIMIT_S = 3.0
+TRAINER_STOP_LIMIT_S = 1.5
+LEAVE_LIMIT_S = 1.0
 _CONNECT_EVERY_S = 1.0
+
+T = TypeVar("T")
 
 
 class EventLog:
     """The sink of a node: each event as one line on stdout and in the state folder."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = (folder / "events.jsonl").open("ab", buffering=0)
+        self._path = folder / "events.jsonl"
+        try:
+            self._file = self._path.open("ab", buffering=0)
+        except OSError as error:
+            raise StateError(f"cannot write {self._path}: {error.strerror}") from None
 
     def __call__(self, event: events.AnyEvent) -> None:
+        """Raises StateError when the disk refuses."""
         line = events.encode_line(unix_s(), event)
         sys.stdout.buffer.write(line)
         sys.stdout.buffer.flush()
-        self._file.write(line)
+        try:
+            self._file.write(line)
+        except OSError as error:
+            raise StateError(f"cannot write {self._path}: {error.strerror}") from None
 
 
 class Node:
@@ -78,35 +90,64 @@ class Node:
         self._sink = EventLog(self._state)
         self._identity, self._identity_path = self._load_identity()
         self._engine_for_progress: Engine | None = None
+        self._stopping = asyncio.Event()
 
     async def run(self) -> None:
         """The node's whole life. Raises TapestryError for what a person must mend."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stopping.set)
         async with self._stack:
-            transport = await self._start_daemon()
-            charter_bytes, charter = await self._charter(transport)
-            run = Run(charter)
-            passport = self._passport(run)
-            shared = SharedVectors(self._config.shared_fd, charter.model.parameters)
-            link = await NodeEnd.open(
-                self._config.control_fd,
-                shared,
-                self._state / "charter.toml",
-                charter.model.schema_digest,
-                self._on_trainer,
-            )
-            self._sink(
-                events.CharterReady(
-                    path=str(self._state / "charter.toml"),
-                    run_id=run.id,
-                    parameters=charter.model.parameters,
-                    pinned=self._config.run_id is not None,
-                )
-            )
-            engine = await self._engine(transport, run, passport, charter_bytes)
-            self._engine_for_progress = engine
-            await self._take_part(engine, link)
+            daemon = await self._unless_stopped(self._start_daemon())
+            if daemon is None:
+                return
+            watching = asyncio.create_task(daemon.watch())
+            self._stack.callback(watching.cancel)
+            ready = await self._unless_stopped(self._come_up(daemon), watching)
+            if ready is None:
+                self._sink(events.NodeStopped(round=0, saved="nothing new: this peer had not taken part yet"))
+                return
+            await self._take_part(*ready, watching)
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, T], *watching: asyncio.Task[NoReturn]) -> T | None:
+        """What `work` returns; None if the node is told to stop before. Raises what `work` or a watcher raises."""
+        task, told = asyncio.create_task(work), asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait((task, told, *watching), return_when=asyncio.FIRST_COMPLETED)
+            for watcher in watching:
+                if watcher.done():
+                    watcher.result()
+            return task.result() if task.done() else None
+        finally:
+            for each in (task, told):
+                each.cancel()
+            await asyncio.gather(task, told, return_exceptions=True)
 
     # --- coming up ----------------------------------------------------------------------------------------------------
+
+    async def _come_up(self, daemon: Daemon) -> tuple[Engine, NodeEnd]:
+        """From a running daemon to a verified state."""
+        transport = await self._reach_swarm(daemon)
+        charter_bytes, charter = await self._charter(transport)
+        run = Run(charter)
+        passport = self._passport(run)
+        shared = SharedVectors(self._config.shared_fd, charter.model.parameters)
+        link = await NodeEnd.open(
+            self._config.control_fd,
+            shared,
+            self._state / "charter.toml",
+            charter.model.schema_digest,
+            self._on_trainer,
+        )
+        self._sink(
+            events.CharterReady(
+                path=str(self._state / "charter.toml"),
+                run_id=run.id,
+                parameters=charter.model.parameters,
+                pinned=self._config.run_id is not None,
+            )
+        )
+        engine = await self._engine(transport, run, passport, charter_bytes)
+        self._engine_for_progress = engine
+        return engine, link
 
     def _open_state(self) -> None:
         try:
@@ -126,9 +167,12 @@ class Node:
             Identity.generate().save(path)
         return Identity.load(path), path
 
-    async def _start_daemon(self) -> LibP2PTransport:
+    async def _start_daemon(self) -> Daemon:
         daemon = await Daemon.start(identity=self._identity_path, listen=self._listen, bootstrap=(), say=self._say)
         self._stack.callback(daemon.stop)
+        return daemon
+
+    async def _reach_swarm(self, daemon: Daemon) -> LibP2PTransport:
         transport = await LibP2PTransport.attach(daemon.control)
         self._stack.push_async_callback(transport.close)
         reached = [address for address in self._joins if await self._connects(transport, address)]
@@ -152,6 +196,7 @@ class Node:
         if self._config.charter is not None:
             data = files.encode_toml(files.read(Path(self._config.charter))).encode()
         elif kept.exists() and not self._joins:
+            _read_kept(kept)
             data = kept.read_bytes()
         else:
             data = await self._fetch_charter(transport)
@@ -160,7 +205,7 @@ class Node:
         run_id = signing.run_id(charter)
         if self._config.run_id not in (None, run_id):
             raise CharterError(f"the swarm's charter has run id {run_id}, not the {self._config.run_id} you asked for")
-        if kept.exists() and signing.run_id(files.read(kept).charter) != run_id:
+        if kept.exists() and signing.run_id(_read_kept(kept)) != run_id:
             raise StateError(
                 f"the state folder {self._state} belongs to another run: choose another --state, nothing was changed"
             )
@@ -251,7 +296,7 @@ class Node:
             )
         )
         await engine.start(seeds)
-        self._stack.push_async_callback(engine.leave)
+        self._stack.push_async_callback(_leave, engine)
         connecting = asyncio.create_task(self._keep_connected(transport, engine))
         self._stack.callback(connecting.cancel)
         return engine
@@ -268,24 +313,22 @@ class Node:
 
     # --- taking part --------------------------------------------------------------------------------------------------
 
-    async def _take_part(self, engine: Engine, link: NodeEnd) -> None:
+    async def _take_part(self, engine: Engine, link: NodeEnd, watching: asyncio.Task[NoReturn]) -> None:
         """Rounds until the last one, until the trainer goes, or until SIGTERM; then leaves cleanly."""
-        stopping = asyncio.Event()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
         listening = asyncio.create_task(link.listen())
         rounds = asyncio.create_task(self._rounds(engine, link))
-        told = asyncio.create_task(stopping.wait())
+        told = asyncio.create_task(self._stopping.wait())
         tasks = (listening, rounds, told)
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((*tasks, watching), return_when=asyncio.FIRST_COMPLETED)
+            for task in (watching, listening, rounds):
+                if task.done():
+                    task.result()
             if rounds.done() or told.done():
+                reason = "the last round is done" if rounds.done() else "asked to stop"
                 rounds.cancel()
                 await asyncio.gather(rounds, return_exceptions=True)
-                reason = "the last round is done" if rounds.done() and not rounds.cancelled() else "asked to stop"
                 await link.stop(engine.head, reason, TRAINER_STOP_LIMIT_S)
-            for task in (listening, rounds):
-                if task.done() and not task.cancelled():
-                    task.result()
         finally:
             for task in tasks:
                 task.cancel()
@@ -347,6 +390,24 @@ class Node:
 
     def _say(self, text: str) -> None:
         self._sink(events.Note(text=text))
+
+
+def _read_kept(path: Path) -> Charter:
+    """The charter a state folder remembers. Raises StateError if it is damaged: the folder may be another run's."""
+    try:
+        return files.read(path).charter
+    except CharterError as error:
+        raise StateError(f"{path} is damaged ({error}): move it away if this folder belongs to this run") from None
+
+
+async def _leave(engine: Engine) -> None:
+    """Says goodbye, unless nobody listens: a directory that does not answer must not hold up whoever leaves."""
+    leaving = asyncio.create_task(engine.leave())
+    await asyncio.wait((leaving,), timeout=LEAVE_LIMIT_S)
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    if engine.ctx is not None:
+        engine.ctx.close()
 
 
 def read_state_zero(path: Path) -> np.ndarray | None:

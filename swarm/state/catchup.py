@@ -23,6 +23,8 @@ from swarm.state.run import Run
 from swarm.state.store import KEPT_ROUNDS, Store
 from swarm.vector.digest import root_of_state, state_leaf
 
+_STATUS_LIMIT_S = 2.0
+"""Who takes longer to say where it stands is asked for the rest last."""
 _ASK_LIMIT_S = 5.0
 _STALL_LIMIT_S = 10.0
 _PIECES_PER_REQUEST = 32
@@ -84,10 +86,12 @@ class CatchUp:
     async def _once(self, head: Head | None) -> CaughtUp:
         mark = self._genesis() if head is None else self._mark_of(head)
         decided: list[Decided] = []
-        for donor, stands_at in await self._by_head():
+        furthest = await self._rank_donors()
+        for donor in self._donors:
             last = self._mark_after(mark, decided[-1] if decided else None)
-            if stands_at is None or stands_at > last.round:
-                decided += await self._records(donor, last)
+            if furthest is not None and last.round >= furthest:
+                break
+            decided += await self._records(donor, last)
         if head is not None and not decided:
             return CaughtUp(head, True, self._received)
         if head is not None and len(decided) <= KEPT_ROUNDS:
@@ -115,20 +119,26 @@ class CatchUp:
                 return CaughtUp(head, False, self._received)
         raise NetworkError(f"none of {len(self._donors)} peers gave a state that its quorum signed; try again")
 
-    async def _by_head(self) -> list[tuple[PeerId, int | None]]:
-        """The donors with the round each says it stands at, the furthest first; those that do not say come last."""
-        heads = await asyncio.gather(*(self._head_of(donor) for donor in self._donors))
-        found = list(zip(self._donors, heads, strict=True))
-        return sorted(found, key=lambda entry: -1 if entry[1] is None else entry[1], reverse=True)
+    async def _rank_donors(self) -> int | None:
+        """Puts the donors in order: who says it stands furthest, then who answers quickest; the silent ones last.
 
-    async def _head_of(self, donor: PeerId) -> int | None:
+        Returns the furthest round that any of them says it stands at; None if all are silent.
+        """
+        answered: dict[PeerId, int] = {}
+        await asyncio.gather(*(self._ask_head(donor, answered) for donor in self._donors))
+        furthest_first = sorted(answered, key=lambda donor: -answered[donor])  # stable: quickest first among equals
+        self._donors = [*furthest_first, *(donor for donor in self._donors if donor not in answered)]
+        return max(answered.values(), default=None)
+
+    async def _ask_head(self, donor: PeerId, answered: dict[PeerId, int]) -> None:
         try:
-            status = await self._caller.ask(
-                donor, wire.GetStatus(), wire.Status, wire.MAX_REQUEST_BYTES, _ASK_LIMIT_S
-            )
-        except (StreamLostError, ProtocolError):
-            return None
-        return status.head
+            async with asyncio.timeout(_STATUS_LIMIT_S):
+                status = await self._caller.ask(
+                    donor, wire.GetStatus(), wire.Status, wire.MAX_REQUEST_BYTES, _STATUS_LIMIT_S
+                )
+        except (StreamLostError, ProtocolError, TimeoutError):
+            return
+        answered[donor] = status.head
 
     def _genesis(self) -> _Mark:
         digest = bytes.fromhex(self._run.charter.model.state_digest)

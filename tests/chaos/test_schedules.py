@@ -1,0 +1,30 @@
+"""Random fault schedules, a fixed set of seeds on every run; `python -m tests.chaos.schedules --count N` runs more."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.chaos.schedules import play
+
+SEEDS = 150
+PER_TEST = 10
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, PER_TEST))
+def test_every_schedule_keeps_one_state_and_recovers(first: int) -> None:
+    outcomes = [play(seed) for seed in range(first, first + PER_TEST)]
+    assert all(outcome.rounds > 3 or outcome.faults for outcome in outcomes)
+
+
+def test_a_seed_means_the_same_run_in_every_process() -> None:
+    texts = {
+        subprocess.run(
+            [sys.executable, "-m", "tests.chaos.schedules", "--seed", "12", "-v"],
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout.rpartition("1 seeds")[0]
+        for _ in range(2)
+    }
+    assert len(texts) == 1
