@@ -110,10 +110,10 @@ class TapestryWorker:
 
     async def _decode_committed(self) -> float:
         context = self._context
-        committed = context.archive.committed_value(context.head.round)
+        committed = context.archive.committed(context.head.round)
         assert committed is not None
         for chunk in range(self._run.grid.chunks):
-            data = context.archive.result(*committed, chunk)
+            data = context.archive.result(committed.value, committed.digest, chunk)
             assert data is not None
             await self._decode_chunk(chunk, data)
         return monotonic_s()
@@ -125,9 +125,9 @@ class TapestryWorker:
     def _group_size(self) -> int:
         """Peers counted in every chunk of the committed round, this one among them."""
         context = self._context
-        committed = context.archive.committed_value(context.head.round)
+        committed = context.archive.committed(context.head.round)
         assert committed is not None
-        return min(int.from_bytes(bitmap, "little").bit_count() for bitmap in committed[0].contributors)
+        return min(int.from_bytes(bitmap, "little").bit_count() for bitmap in committed.value.contributors)
 
     @property
     def _context(self) -> Context:

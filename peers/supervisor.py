@@ -18,7 +18,7 @@ from swarm import events
 from swarm.clock import process_s
 from swarm.errors import TapestryError, UsageError
 from swarm.node.config import NodeConfig
-from swarm.node.spawn import NodeProcess, describe_exit
+from swarm.node.spawn import NodeProcess, describe_exit, read_cause
 
 NODE_STOP_LIMIT_S = 4.0
 """A node that was asked to stop and has not is ended; its state on disk is whole at any instant."""
@@ -126,9 +126,8 @@ class Peer:
             self.exported = self._export
         if trainer.returncode in (0, NODE_GONE):
             return ""
-        lines = errors.decode(errors="replace").strip().splitlines()
-        has_said = lines and trainer.returncode > 0
-        return lines[-1] if has_said else f"the trainer process {describe_exit(trainer.returncode)}"
+        cause = read_cause(errors, trainer.returncode)
+        return cause or f"the trainer process {describe_exit(trainer.returncode)}"
 
     @property
     def _export(self) -> Path:

@@ -15,6 +15,7 @@ import msgspec
 from peers.isolation import isolate
 from swarm.errors import NetworkError, TapestryError
 from swarm.net.lifeline import die_with_parent, ignore_terminal_signals
+from swarm.node.spawn import write_cause
 
 
 NODE_GONE = 3
@@ -45,7 +46,7 @@ def main() -> None:
     except NetworkError:
         sys.exit(NODE_GONE)
     except TapestryError as error:
-        print(error, file=sys.stderr)
+        write_cause(error)
         sys.exit(1)
 
 

@@ -53,18 +53,22 @@ class TrainerReady(Event, frozen=True, kw_only=True):
     detail: str
 
 
-class TrainingProgress(Event, frozen=True, kw_only=True):
+UNKNOWN_LOSS = float("nan")
+"""The loss of a trainer that reports none, or whose loss is no finite number; JSON has no NaN, so it is left out there."""
+
+
+class TrainingProgress(Event, frozen=True, kw_only=True, omit_defaults=True):
     round: int
     step: int
-    loss: float
+    loss: float = UNKNOWN_LOSS
     tokens: int
     tokens_per_s: float
 
 
-class UpdateReady(Event, frozen=True, kw_only=True):
+class UpdateReady(Event, frozen=True, kw_only=True, omit_defaults=True):
     round: int
     tokens: int
-    loss: float
+    loss: float = UNKNOWN_LOSS
     steps: int
 
 

@@ -49,6 +49,7 @@ def peer(
     from peers.supervisor import Peer, Training
     from swarm import events
     from swarm.errors import UnlabelledDataError, UsageError
+    from swarm.identity.key import Identity
     from swarm.net.addresses import parse_join_address, parse_listen_address
     from swarm.node.config import ANY_PORT, NodeConfig
     from swarm.node.paths import default_state
@@ -59,9 +60,10 @@ def peer(
         parse_join_address(text)
     for text in listen or ():
         parse_listen_address(text)
-    for path in (identity, passport):
-        if path is not None and not path.exists():
-            raise UsageError(f"{path} does not exist")
+    if identity is not None:
+        Identity.load(identity)  # said now rather than in seconds
+    if passport is not None and not passport.exists():
+        raise UsageError(f"{passport} does not exist")
     if data is None:
         raise UnlabelledDataError(
             "give --data a folder of text with a policy.toml in it: a peer trains on its own data"

@@ -1,4 +1,4 @@
-"""The only way to send: each frame needs a permit that covers its kind and its recipient, and is on record before it goes.
+"""The only way to send: a frame needs a permit that covers its kind and its recipient, and is on record before it goes.
 
 Wraps any transport and any directory. It records bytes; whether they may go was the gate's decision.
 """

@@ -121,7 +121,9 @@ class Daemon:
         """Waits for the daemon to die, and then raises NetworkError: nothing else of this peer can notice at once."""
         while (code := self._process.poll()) is None:
             await asyncio.sleep(_WATCH_EVERY_S)
-        raise NetworkError(f"the libp2p daemon (p2pd) ended with code {code}; its log ends with: {self.log() or 'nothing'}")
+        raise NetworkError(
+            f"the libp2p daemon (p2pd) ended with code {code}; its log ends with: {self.log() or 'nothing'}"
+        )
 
     def stop(self) -> None:
         """Ends the daemon and removes its folder."""

@@ -24,6 +24,7 @@ Accept = Callable[[PeerId, bytes], bool]
 _MAX_LIFETIME_S = 600.0
 _MAX_SUBKEY_BYTES = 80
 _LOOKUP_LIMIT_S = 5.0
+_CLOSE_LIMIT_S = 0.5
 
 
 class _Validator(RecordValidatorBase):
@@ -88,4 +89,8 @@ class KademliaDirectory:
         return tuple(value for value in entries if isinstance(value, bytes))
 
     async def close(self) -> None:
-        await self._node.shutdown()
+        try:
+            async with asyncio.timeout(_CLOSE_LIMIT_S):
+                await self._node.shutdown()
+        except TimeoutError:
+            return  # the daemon is gone, and hivemind waits for its answer

@@ -1,7 +1,7 @@
 """A network inside one process: seeded latency, bandwidth, kills, freezes and partitions, under virtual time.
 
-`run_virtual` runs a coroutine on a loop whose clock jumps to the next timer instead of waiting, so a test sees minutes of
-protocol in milliseconds, the same way every time. A run in which nothing can ever happen again raises
+`run_virtual` runs a coroutine on a loop whose clock jumps to the next timer instead of waiting, so a test sees minutes
+of protocol in milliseconds, the same way every time. A run in which nothing can ever happen again raises
 `VirtualDeadlockError` instead of hanging.
 """
 
@@ -72,7 +72,10 @@ class Link:
 
 
 class MemoryNetwork:
-    """All links and who is alive. `on_send(source, target)` runs before each frame, then `on_frame` with its bytes: tests inject faults there."""
+    """All links and who is alive.
+
+    `on_send(source, target)` runs before each frame, then `on_frame` with its bytes too: tests inject faults there.
+    """
 
     def __init__(self, seed: int, link: Link | None = None) -> None:
         self.random = random.Random(seed)
@@ -93,7 +96,7 @@ class MemoryNetwork:
         self._slowness: dict[PeerId, float] = {}
 
     def transport(self, peer: PeerId, *, dialable: bool = True) -> "MemoryTransport":
-        """A fresh transport for `peer`, which counts as alive from now on; transports from before its death stay dead."""
+        """A fresh transport for `peer`, which is alive from now on; transports from before its death stay dead."""
         self._ends.setdefault(peer, {})
         (self._undialable.discard if dialable else self._undialable.add)(peer)
         return MemoryTransport(self, peer)

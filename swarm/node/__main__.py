@@ -14,15 +14,7 @@ def main() -> None:
     ignore_terminal_signals()
     from swarm.node.process import run_node  # after the lifeline: importing takes seconds
 
-    code = 0
-
-    def fail(cause: str, exit_code: int) -> None:
-        nonlocal code
-        code = exit_code
-        print(cause, file=sys.stderr, flush=True)
-
-    run_node(config, fail)
-    sys.exit(code)
+    sys.exit(run_node(config))
 
 
 if __name__ == "__main__":

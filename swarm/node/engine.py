@@ -1,7 +1,7 @@
 """One peer on some network: serves others, follows the swarm's head, and runs rounds with the updates it is given.
 
-Knows no process, no daemon and no trainer: the node process gives it libp2p and a trainer link (`process.py`), tests give it the
-in-memory network and made-up updates. Every byte it sends goes through the gate's permits and the ledger.
+Knows no process, no daemon and no trainer: the node process gives it libp2p and a trainer link (`process.py`), tests
+give it the in-memory network and made-up updates. Every byte it sends goes through the gate's permits and the ledger.
 """
 
 import asyncio
@@ -136,7 +136,7 @@ class Engine:
         source, received = "disk", 0
         head_or_none = head
         for attempt in range(CATCH_UP_TRIES):
-            donors = [*seeds, *(peer for peer in self._known if peer not in seeds)]
+            donors = [*self._known, *(peer for peer in seeds if peer not in self._known)]
             catching = CatchUp(self.run_info, self._store, self._caller, donors, self._say)
             try:
                 caught = await catching.run(head_or_none)
@@ -187,15 +187,16 @@ class Engine:
             training = trainer.begin(ctx.head)
             self._enter("training")
             pending = asyncio.ensure_future(self._offer(training, residual_N))
+            opened = ctx.round
             try:
                 end = await run_round(ctx, pending)
+                # That others are ahead is a claim until their records prove it: the inner steps go on meanwhile.
+                while isinstance(end, Behind) and not await self._catch_up():
+                    end = await run_round(ctx, pending)
             finally:
                 pending.cancel()
             if isinstance(end, Behind):
                 await trainer.abandon()
-                self._enter("joining")
-                opened = ctx.round
-                await self._catch_up()
                 decided = ctx.archive.committed(opened)
                 if end.offer is not None and decided is not None:
                     residual_N = settle(self.run_info, ctx.me, end.offer, decided, ctx.reduction)
@@ -250,7 +251,8 @@ class Engine:
         ctx = self._context
         return settle(self.run_info, ctx.me, offer, end.committed.decided, ctx.reduction)
 
-    async def _catch_up(self) -> None:
+    async def _catch_up(self) -> bool:
+        """Follows others' verified records; whether the head has moved."""
         ctx = self._context
         before = ctx.head.round
         await self._look()
@@ -261,11 +263,12 @@ class Engine:
         except NetworkError as error:
             self._say(str(error))
             await asyncio.sleep(1.0)
-            return
+            return False
         ctx.head = caught.head
         if ctx.head.round > before:
             ctx.begin_round()
             self._sink(events.CaughtUp(from_round=before, to_round=ctx.head.round, replayed=caught.replayed))
+        return ctx.head.round > before
 
     async def _dispatch(self, stream: AuditedStream, request: wire.Request, passport: Passport) -> None:
         match request:
@@ -356,6 +359,8 @@ def read_announcement(data: bytes, run: Run, now_s: float) -> wire.Announcement 
     if entry.run_id != run.id or entry.peer != sealed.author:
         return None
     if not abs(now_s - entry.at) <= MAX_CLOCK_SKEW_S or not 0 <= entry.round <= wire.MAX_ROUND:
+        return None
+    if not 0 <= entry.tokens <= wire.MAX_ROUND or not 0 <= entry.tokens_per_s <= wire.MAX_ROUND:
         return None
     verdict = admit(signed, entry.peer, run.charter, run.id, now_s)
     return entry if isinstance(verdict, Admitted) else None

@@ -36,7 +36,8 @@ class TrainerHello(Message, frozen=True):
 class Progress(Message, frozen=True):
     round: int
     step: int
-    loss: float
+    loss: float | None
+    """None if the trainer reports none, or it is no finite number."""
     tokens: int
     tokens_per_s: float
 
@@ -44,7 +45,8 @@ class Progress(Message, frozen=True):
 class UpdateMade(Message, frozen=True):
     round: int
     tokens: int
-    loss: float
+    loss: float | None
+    """None if the trainer reports none, or it is no finite number."""
     steps: int
 
 

@@ -6,6 +6,7 @@
 Both then wait for the new Shared Base and go on from it. Only floating-point parameters are shared; buffers are not.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -52,7 +53,7 @@ class SwarmOptimizer(torch.optim.Optimizer):
         self._round = 0
         self._steps = 0
         self._tokens = 0
-        self._loss = float("nan")
+        self._loss: float | None = None
         self._began_s = self._reported_s = process_s()
         self.is_finished = False
         """True once the node has stopped: the model then holds the final Shared Base."""
@@ -68,10 +69,14 @@ class SwarmOptimizer(torch.optim.Optimizer):
     def report(self, *, tokens: int, loss: float) -> None:
         """Counts the tokens of the coming step and shows its loss; without it every step counts as one token."""
         self._tokens += tokens
-        self._loss = loss
+        self._loss = loss if math.isfinite(loss) else None
 
     def step(self, closure: Callable[[], float] | None = None) -> Any:
-        """One inner step, and a round with the swarm after every H of them."""
+        """One inner step, and a round with the swarm after every H of them; once `is_finished`, inner steps only.
+
+        Raises:
+            NetworkError: the node process has ended.
+        """
         if self.is_finished:
             return self.inner.step(closure)
         if self._gradient_N is None:

@@ -11,7 +11,7 @@ import contextlib
 import fcntl
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -40,6 +40,7 @@ from swarm.node.config import NodeConfig
 from swarm.node.engine import Engine, read_announcement
 from swarm.node.link import FromTrainer, NodeEnd, Progress, TrainerHello, UpdateMade
 from swarm.node.shared import SharedVectors
+from swarm.node.spawn import write_cause
 from swarm.sovereignty.gate import Gate
 from swarm.sovereignty.labels import Label
 from swarm.sovereignty.ledger import Ledger
@@ -374,7 +375,7 @@ class Node:
                     events.TrainingProgress(
                         round=message.round,
                         step=message.step,
-                        loss=message.loss,
+                        loss=_loss(message),
                         tokens=message.tokens,
                         tokens_per_s=message.tokens_per_s,
                     )
@@ -382,7 +383,7 @@ class Node:
             case UpdateMade():
                 self._sink(
                     events.UpdateReady(
-                        round=message.round, tokens=message.tokens, loss=message.loss, steps=message.steps
+                        round=message.round, tokens=message.tokens, loss=_loss(message), steps=message.steps
                     )
                 )
             case _:
@@ -423,6 +424,10 @@ def read_state_zero(path: Path) -> np.ndarray | None:
         raise StateError(f"{path} is not a state 0 file: {error}") from None
 
 
+def _loss(message: Progress | UpdateMade) -> float:
+    return events.UNKNOWN_LOSS if message.loss is None else message.loss
+
+
 def _best_address(addresses: Sequence[str]) -> str:
     """The address to show people: one that other machines can use, if there is one."""
     outside = [text for text in addresses if "/127.0.0.1/" not in text]
@@ -436,8 +441,8 @@ def _only_jurisdiction(charter: Charter) -> str:
     raise PassportError(f"say whose law applies to this peer's data: --jurisdiction, one of {', '.join(sorted(codes))}")
 
 
-def run_node(config: NodeConfig, on_failure: Callable[[str, int], None]) -> None:
-    """Runs a node to its end on uvloop; `on_failure` is told what a person must mend, and the exit code for it."""
+def run_node(config: NodeConfig) -> int:
+    """Runs a node to its end on uvloop; writes what a person must mend, and returns the exit code."""
     import uvloop
 
     torch.set_num_threads(1)
@@ -445,4 +450,6 @@ def run_node(config: NodeConfig, on_failure: Callable[[str, int], None]) -> None
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(Node(config).run())
     except TapestryError as error:
-        on_failure(str(error), 2 if isinstance(error, UsageError) else 1)
+        write_cause(error)
+        return 2 if isinstance(error, UsageError) else 1
+    return 0

@@ -15,10 +15,11 @@ from typing import Self
 import msgspec
 
 from swarm import events
-from swarm.errors import NetworkError
+from swarm.errors import NetworkError, TapestryError
 from swarm.node.config import NodeConfig
 
 STOP_LIMIT_S = 8.0
+_CAUSE = "tapestry-cause: "
 
 
 class NodeProcess:
@@ -27,7 +28,7 @@ class NodeProcess:
     def __init__(self, settings: NodeConfig) -> None:
         """Starts it; descriptors and parent in `settings` are filled in here."""
         self.control, node_end = socket.socketpair()
-        self.shared_fd = _make_shared_fd()
+        self.shared_fd = make_shared_fd()
         config = msgspec.structs.replace(
             settings, parent_pid=os.getpid(), control_fd=node_end.fileno(), shared_fd=self.shared_fd
         )
@@ -78,9 +79,7 @@ class NodeProcess:
         code = self._process.wait()
         for reader in self._readers:
             reader.join()
-        lines = self._errors.decode(errors="replace").strip().splitlines()
-        cause = lines[-1] if lines and code > 0 else f"the node process {describe_exit(code)}"
-        return code, cause
+        return code, read_cause(bytes(self._errors), code) or f"the node process {describe_exit(code)}"
 
     def ask_to_stop(self) -> None:
         """Asks it to leave the swarm cleanly."""
@@ -127,6 +126,18 @@ class NodeProcess:
             self._errors += line
 
 
+def write_cause(error: TapestryError) -> None:
+    """A process's last words to the one that started it, told from what libraries print to stderr as well."""
+    print(_CAUSE + " ".join(str(error).split()), file=sys.stderr, flush=True)
+
+
+def read_cause(stderr: bytes, code: int) -> str:
+    """What a process wrote with `write_cause`; else, if it failed by itself, its last line."""
+    lines = stderr.decode(errors="replace").strip().splitlines()
+    causes = [line.removeprefix(_CAUSE) for line in lines if line.startswith(_CAUSE)]
+    return causes[-1] if causes else lines[-1] if lines and code > 0 else ""
+
+
 def describe_exit(code: int) -> str:
     """A return code of `subprocess` in words, such as "was killed (SIGKILL)"."""
     return f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended with code {code}"
@@ -150,7 +161,7 @@ def wait_for_charter(node: NodeProcess, timeout_s: float) -> tuple[events.Charte
         before.append(stamped)
 
 
-def _make_shared_fd() -> int:
+def make_shared_fd() -> int:
     """A file descriptor of anonymous memory, so that nothing is left behind when a process is killed."""
     if sys.platform == "linux":
         return os.memfd_create("tapestry")

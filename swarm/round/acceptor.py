@@ -6,8 +6,8 @@ before anyone hears of it, so that kill -9 forgets nothing. Rules:
   promise(ballot)        only if ballot >= the highest promised; from then on nothing lower is accepted
   accept(ballot, value)  only if ballot >= the highest promised
 
-Two rounds are kept: a witness that is asked about round 8 still votes in round 7, in which somebody may be who never got
-its record. Older rounds are refused for ever, so nothing that was promised in them is needed any more.
+Two rounds are kept: a witness that is asked about round 8 still votes in round 7, in which somebody may be who never
+got its record. Older rounds are refused for ever, so nothing that was promised in them is needed any more.
 """
 
 import asyncio
@@ -15,8 +15,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from swarm.errors import StateError
-from swarm.net.wire import Accepted, Ballot
+from swarm.errors import ProtocolError, StateError
+from swarm.net.wire import Accepted, Ballot, decode
 from swarm.state.store import Store
 
 
@@ -45,7 +45,9 @@ def promise(state: AcceptorState, round_number: int, ballot: Ballot) -> Acceptor
         return None if before is None else msgspec.structs.replace(state, before=before)
     if round_number > state.round:
         is_next = round_number == state.round + 1
-        return AcceptorState(round_number, ballot, None, msgspec.structs.replace(state, before=None) if is_next else None)
+        return AcceptorState(
+            round_number, ballot, None, msgspec.structs.replace(state, before=None) if is_next else None
+        )
     if state.promised is not None and ballot < state.promised:
         return None
     return msgspec.structs.replace(state, promised=ballot)
@@ -57,7 +59,12 @@ def accept(state: AcceptorState, round_number: int, ballot: Ballot, value: bytes
     if promised is None:
         return None
     here = state.of(round_number)
-    if here is not None and here.accepted is not None and here.accepted.ballot == ballot and here.accepted.value != value:
+    if (
+        here is not None
+        and here.accepted is not None
+        and here.accepted.ballot == ballot
+        and here.accepted.value != value
+    ):
         return None  # one ballot carries one value; anything else is its leader's equivocation
     if round_number == promised.round:
         return msgspec.structs.replace(promised, accepted=Accepted(ballot, value))
@@ -75,13 +82,13 @@ class Acceptor:
     """The durable acceptor of one peer."""
 
     def __init__(self, store: Store) -> None:
-        """Reads what was promised before a crash. Raises StateError if that is unreadable: then nothing may be voted."""
+        """Reads what was promised before a crash. Raises StateError if that is unreadable: then it may not vote."""
         self._store = store
         self._lock = asyncio.Lock()
         data = store.load_acceptor()
         try:
-            self.state = AcceptorState(0) if data is None else msgspec.msgpack.decode(data, type=AcceptorState)
-        except (msgspec.ValidationError, msgspec.DecodeError) as error:
+            self.state = AcceptorState(0) if data is None else decode(data, AcceptorState)
+        except ProtocolError as error:
             raise StateError(f"the record of votes in the state folder is corrupted ({error})") from None
 
     def accepted_in(self, round_number: int) -> Accepted | None:

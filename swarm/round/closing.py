@@ -1,4 +1,4 @@
-"""When a leader closes its roster: a pure decision on who is there, who is still expected, and how long it has waited."""
+"""When a leader closes its roster: a pure decision on who is there, who is expected, and how long it has waited."""
 
 from collections.abc import Set
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ def decide(
     waited_s: float,
     limit_s: float,
 ) -> Close | Wait:
-    """Closes early once all that are expected have joined, and at the deadline with whoever has; never without a quorum.
+    """Closes early once all that are expected have joined, at the deadline with whoever has; never without a quorum.
 
     `promised` are the voters (witnesses included) whose promise of this ballot the leader holds.
     """

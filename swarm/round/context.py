@@ -186,10 +186,7 @@ class Context:
 
     def told_record(self, record: bytes) -> None:
         """Somebody says a round is committed; verified before it is used."""
-        try:
-            header = _HEADER.decode(msgspec.msgpack.decode(record, type=_RecordHead).value)
-        except (msgspec.ValidationError, msgspec.DecodeError):
-            raise ProtocolError("a record that cannot be read") from None
+        header = wire.decode(wire.decode(record, _RecordHead).value, _ValueHead)
         if header.round == self.round:
             self.news.record = record
             self.news.changed.fire()
@@ -210,12 +207,9 @@ class Context:
         accepted = self.acceptor.accepted_in(round_number)
         if accepted is not None and value_digest(accepted.value) == digest:
             value = wire.decode(accepted.value, Value)
-        else:
-            kept = self.archive.committed_value(round_number)
-            if kept is None or kept[1] != digest:
-                return None
-            value = kept[0]
-        return value, read_roster(value.roster, self.run, value.base_digest)
+            return value, read_roster(value.roster, self.run, value.base_digest)
+        kept = self.archive.committed(round_number)
+        return None if kept is None or kept.digest != digest else (kept.value, kept.roster)
 
     def use_reduction(self, reduction: Reduction) -> None:
         """The reduction of a new attempt; the one before stops serving."""
@@ -261,6 +255,3 @@ class _RecordHead(msgspec.Struct):
 
 class _ValueHead(msgspec.Struct):
     round: int
-
-
-_HEADER = msgspec.msgpack.Decoder(_ValueHead)

@@ -1,7 +1,8 @@
 """How long to wait: learnt from what was observed, never a fixed wait.
 
 deadline = median + mad_factor x MAD of the last observations, between the charter's floor and ceiling; with nothing
-observed yet it is a first guess by the caller, or the ceiling. MAD is the median absolute deviation.
+observed yet it is a first guess by the caller, or the ceiling. MAD is the median absolute deviation, taken as at
+least a quarter of the median.
 """
 
 from collections import deque
@@ -11,6 +12,8 @@ from statistics import median
 from swarm.charter.manifest import Deadlines
 
 _KEPT = 32
+_LEAST_SPREAD = 0.25
+"""Of the median: a few equal observations have a MAD of zero, and say little about the next."""
 _MOST_DOUBTS = 32
 """Attempts after which a deadline grows no more; any sensible ceiling is reached long before."""
 
@@ -31,7 +34,7 @@ def deadline_s(observed_s: list[float], rule: Deadlines, first_guess_s: float | 
     if not observed_s:
         return rule.ceiling_s if first_guess_s is None else min(first_guess_s, rule.ceiling_s)
     middle = median(observed_s)
-    spread = median(abs(value - middle) for value in observed_s)
+    spread = max(median(abs(value - middle) for value in observed_s), _LEAST_SPREAD * middle)
     return min(max(middle + rule.mad_factor * spread, rule.floor_s), rule.ceiling_s)
 
 

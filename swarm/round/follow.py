@@ -1,6 +1,6 @@
 """A follower's side of one attempt: join the leader, reduce, vote on what it proposes, take the certificate.
 
-One stream carries all of it, so a leader that dies is noticed at once and one that falls silent within a few heartbeats.
+One stream carries all of it, so a leader that dies is noticed at once, one that falls silent within a few heartbeats.
 """
 
 import asyncio
@@ -50,7 +50,9 @@ class _Follower:
         self._joined_s = monotonic_s()
         rule = ctx.run.charter.deadlines
         self._silence_s = max(rule.floor_s, _HEARTBEATS_MISSED * HEARTBEAT_S)
-        self._forming_until_s = self._joined_s + rule.ceiling_s
+        # A leader waits at most a ceiling before it begins and another one for its quorum; who left before its leader
+        # gives up would come to every table too early and leave it too early.
+        self._forming_until_s = self._joined_s + 2 * rule.ceiling_s + self._silence_s
 
     async def run(self) -> Outcome:
         self._ctx.is_forming = True

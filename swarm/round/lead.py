@@ -1,4 +1,4 @@
-"""The leader's side of one attempt: collect joins, close one roster, propose one value, count votes, hand out the certificate.
+"""The leader's side of one attempt: collect joins, close a roster, propose a value, count votes, give the certificate.
 
 Paxos per round: a leader that finds votes among its quorum of promises must propose the value of the highest one again,
 and makes a value of its own only if there is none.
@@ -19,8 +19,8 @@ from swarm.round.deadlines import Phase
 from swarm.round.member import Candidate, begin_reduction, candidate, commit, reduce, vote
 from swarm.round.seats import Guest
 from swarm.state.head import apply_results
-from swarm.state.records import Record, Value, value_digest
-from swarm.state.roster import read_roster, result_digest
+from swarm.state.records import Electorate, Record, Value, value_digest
+from swarm.state.roster import Roster, read_roster, result_digest
 
 _PROBE_EVERY_S = 1.0
 _PROBES_MISSED = 2
@@ -124,7 +124,7 @@ class _Leader:
             await ctx.seats.changed.wait_within(0.1)
 
     def _expected(self) -> set[PeerId]:
-        """Electors that answer and newcomers that announce they work on this round; in round 1 all of genesis."""
+        """Electors that answer, and newcomers that announce they work on this round; at first all of genesis."""
         ctx = self._ctx
         announced = {
             peer
@@ -132,7 +132,7 @@ class _Leader:
             if entry.round == ctx.round and entry.phase in ("training", "ready")
         }
         wanted = set(ctx.electorate.peers) | announced
-        if ctx.round > 1:
+        if ctx.round > 1 or self._ballot.attempt > 1:
             wanted -= {peer for peer, count in self._missed.items() if count >= _PROBES_MISSED}
         return wanted | {ctx.me}
 
@@ -224,6 +224,8 @@ class _Leader:
         contributors = tuple(result.contributors for result in results)
         if not any(roster.contributors(bitmap) for bitmap in contributors):
             raise ProtocolError("nobody gave an update")
+        if not self._could_go_on(roster, contributors):
+            raise ProtocolError("too many of this roster were lost on the way to commit anything after it")
         encoded = [result.data for result in results]
         successor = await apply_results(ctx.run, ctx.head, encoded)
         value = Value(
@@ -240,6 +242,17 @@ class _Leader:
         )
         data = wire.encode(value)
         return Candidate(data, value_digest(data), value, encoded, successor)
+
+    def _could_go_on(self, roster: Roster, contributors: tuple[bytes, ...]) -> bool:
+        """Whether enough of the roster is still here to be the next round's quorum; if not, a new roster is formed.
+
+        A committed value makes its roster the electorate, and an electorate that has lost its quorum stays stuck.
+        """
+        counted = {roster.seats[seat].peer for bitmap in contributors for seat in roster.contributors(bitmap)}
+        present = {self._ctx.me, *(guest.peer for guest in self._guests())}
+        heard = {seat.peer for seat in roster.seats if seat.peer in counted or not seat.contributes}
+        after = Electorate.after(self._ctx.run, roster)
+        return len((present & heard | self._promises.keys()) & after.voters) >= after.quorum
 
     # --- deciding -----------------------------------------------------------------------------------------------------
 

@@ -2,8 +2,8 @@
 
 Each member opens a *lane* to each owner, sends its parts of that owner's chunks and receives the results on the same
 stream, while it serves as owner on the lanes that others opened to it. Parts are quantised as they are sent, summed as
-they arrive, and a mean is quantised once and sent on verbatim. A chunk counts whoever gave a part before its deadline. A
-member that gives nothing sends `GetReduced` instead of parts: it only asks for the results.
+they arrive, and a mean is quantised once and sent on verbatim. A chunk counts whoever gave a part before its deadline.
+A member that gives nothing sends `GetReduced` instead of parts: it only asks for the results.
 
 When an owner fails, the chunks it left go to the next peer in the roster's order. That peer first asks the others
 for a result the owner may have given them before it died, and reduces what is sent to it only if there is none. Two
@@ -140,7 +140,7 @@ class Reduction:
     # --- as owner -----------------------------------------------------------------------------------------------------
 
     async def _reduce(self, chunks: Sequence[int]) -> None:
-        """Own chunks in order: adds this peer's part, waits for the others', finishes each at the latest by its deadline."""
+        """Chunks in order: adds this peer's part, waits for the others', finishes each by its deadline."""
         until_s = monotonic_s() + self._limit_s
         for chunk in chunks[:WINDOW_CHUNKS]:
             self._add_own(chunk)
@@ -164,7 +164,7 @@ class Reduction:
             self.piles.add(chunk, self._seat, self._encoded(chunk))
 
     async def _take_over(self, chunks: list[int]) -> None:
-        """Chunks whose owners failed and for which this peer is next: a result that exists already is better than a new one."""
+        """Chunks whose owners failed and for which this peer is next: a result that exists is better than a new one."""
         await self._collect_existing(chunks)
         await self._reduce([chunk for chunk in chunks if chunk not in self.results])
 
@@ -231,7 +231,7 @@ class Reduction:
     # --- as member ----------------------------------------------------------------------------------------------------
 
     async def _lane(self, owner: PeerId, chunks: list[int]) -> None:
-        """Sends this peer's parts of `chunks` to their owner and takes the results; on failure moves what is left on."""
+        """Sends this peer's parts of `chunks` to their owner, takes the results; on failure moves what is left on."""
         stream: AuditedStream | None = None
         reason = ""
         try:

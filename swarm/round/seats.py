@@ -109,7 +109,7 @@ class Seats:
         return self.first_at_s.get((round_number, ballot)) if self.at(round_number, ballot) else None
 
     def clear_before(self, round_number: int, attempt: int) -> None:
-        """Sends everyone home who waits for an earlier round, or for an attempt that this peer will not lead any more."""
+        """Sends everyone home who waits for an earlier round, or for an attempt this peer will not lead any more."""
         for key in [key for key in self._guests if (key[0], key[1].attempt) < (round_number, attempt)]:
             for guest in self._guests.pop(key).values():
                 guest.dismiss()

@@ -1,4 +1,4 @@
-"""What a peer answers to others about rounds, each on its own stream. Bad requests raise ProtocolError and change nothing."""
+"""What a peer answers to others about rounds, each on its own stream. Bad requests raise ProtocolError, no more."""
 
 import asyncio
 

@@ -4,7 +4,7 @@ from itertools import accumulate
 
 from swarm.net import wire
 from swarm.state.records import Decided, Record, Value, value_digest
-from swarm.state.roster import read_roster
+from swarm.state.roster import read_roster, result_digest
 from swarm.state.run import Run
 from swarm.state.store import Store
 
@@ -19,9 +19,12 @@ class Archive:
         self._spans = list(zip(accumulate(sizes, initial=0), sizes, strict=False))
 
     def result(self, value: Value, digest: bytes, chunk: int) -> bytes | None:
-        """The encoded mean of one chunk, or None if it is not kept."""
+        """The encoded mean of one chunk, or None if it is not kept or no longer what was decided."""
         offset, length = self._spans[chunk]
-        return self._store.load_result(value.round, digest, offset, length)
+        data = self._store.load_result(value.round, digest, offset, length)
+        if data is None or result_digest(value.contributors[chunk], data) != value.chunk_digests[chunk]:
+            return None
+        return data
 
     def committed(self, round_number: int) -> Decided | None:
         """What this peer saw decided in a round; it was verified before it was saved."""
@@ -31,11 +34,3 @@ class Archive:
         encoded = wire.decode(data, Record).value
         value = wire.decode(encoded, Value)
         return Decided(data, value_digest(encoded), value, read_roster(value.roster, self._run, value.base_digest))
-
-    def committed_value(self, round_number: int) -> tuple[Value, bytes] | None:
-        """The value this peer saw committed in a round, with its digest."""
-        data = self._store.load_record(round_number)
-        if data is None:
-            return None
-        encoded = wire.decode(data, Record).value
-        return wire.decode(encoded, Value), value_digest(encoded)

@@ -2,7 +2,8 @@
 
 Trust comes from the chain of records alone: each is verified against the electorate that the one before it left, from
 the charter on. Then the state is either replayed (few rounds missed, results still kept) or downloaded, every piece
-checked against a Merkle leaf of the state digest that the last record's quorum signed. Who gives the bytes does not matter.
+checked against a Merkle leaf of the state digest that the last record's quorum signed. Who gives the bytes does not
+matter.
 """
 
 import asyncio
@@ -27,6 +28,8 @@ _STATUS_LIMIT_S = 2.0
 """Who takes longer to say where it stands is asked for the rest last."""
 _ASK_LIMIT_S = 5.0
 _STALL_LIMIT_S = 10.0
+_MOST_LOOKS = 5
+"""A swarm whose rounds are quicker than a look is not chased for ever: its leader hands over the last records."""
 _PIECES_PER_REQUEST = 32
 _LEAF_BYTES = 256
 """More than a Merkle leaf has."""
@@ -67,14 +70,17 @@ class CatchUp:
     async def run(self, head: Head | None) -> CaughtUp:
         """The highest state that a quorum signed and that the donors still hold.
 
-        The swarm goes on meanwhile, so this looks again until there is nothing newer.
+        The swarm goes on meanwhile, so this looks again a few times, until there is nothing newer.
 
         Raises:
             NetworkError: no donor can be reached, or none has what is needed.
         """
         caught = await self._once(head)
         replayed = caught.replayed
-        while caught.head.round > (-1 if head is None else head.round):
+        for _ in range(_MOST_LOOKS):
+            before = -1 if head is None else head.round
+            if caught.head.round == before:
+                break
             head = caught.head
             try:
                 caught = await self._once(head)

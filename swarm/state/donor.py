@@ -39,6 +39,8 @@ class Donor:
             await stream.send(wire.Missing())
             return
         vectors, leaves = found
+        if len(request.wanted) != len(set(request.wanted)):
+            raise ProtocolError("a request for the same piece of the state twice")
         await stream.send(wire.StateIs(leaves))
         for index in request.wanted:
             if not 0 <= index < len(leaves):

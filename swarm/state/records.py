@@ -1,4 +1,4 @@
-"""Commit records: what a round decided, with the votes that prove it. They chain by hash and verify alone, from the charter.
+"""Commit records: what a round decided, with the votes that prove it. They chain by hash and verify from the charter.
 
 A record's identity is the digest of its value; which votes of the quorum it carries may differ from peer to peer.
 """

@@ -11,6 +11,7 @@ Nothing is overwritten in place: files are written beside, synced, renamed. What
 import asyncio
 import os
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +21,7 @@ from safetensors.numpy import load_file, save
 
 from swarm.errors import StateError
 
+_WRITES = count()
 KEPT_ROUNDS = 8
 KEPT_SNAPSHOTS = 2
 
@@ -53,6 +55,8 @@ class DiskStore:
         try:
             for name in ("records", "results", "snapshots"):
                 (folder / name).mkdir(parents=True, exist_ok=True)
+            for half_written in (*folder.glob("*.new"), *folder.glob("*/*.new")):
+                half_written.unlink()
         except OSError as error:
             raise StateError(f"cannot use the state folder {folder}: {error.strerror}") from None
 
@@ -174,13 +178,18 @@ async def _write(path: Path, parts: Sequence[bytes]) -> None:
 
 
 def _write_now(path: Path, parts: Sequence[bytes]) -> None:
-    beside = path.with_name(path.name + ".new")
-    with beside.open("wb") as file:
-        for part in parts:
-            file.write(part)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.rename(path)
+    # A name of its own: a write whose task was cancelled goes on in its thread beside the one after it.
+    beside = path.with_name(f"{path.name}.{next(_WRITES)}.new")
+    try:
+        with beside.open("wb") as file:
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.rename(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
     descriptor = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,12 +1,12 @@
 """What must hold of a simulated swarm at any instant, read from disks and memories, never from what peers say of it.
 
-  heads      each live peer holds the state it says it holds, and no two peers hold different states of one round
-  records    all records of a round, on all disks, have one digest; each disk's chain verifies from the charter
-  replay     state 0 and the results that records name give, outer step by outer step, exactly the states in the records
-  promises   no acceptor ever took a promise back, voted below one, or voted for two values in one ballot
-  agreement  one value per ballot; once a quorum voted for a value, no higher ballot of that round has another, and every
-             record is of such a value
-  bugs       no task of any peer died of an exception
+heads      each live peer holds the state it says it holds, and no two peers hold different states of one round
+records    all records of a round, on all disks, have one digest; each disk's chain verifies from the charter
+replay     state 0 and the results that records name give, outer step by outer step, exactly the states in the records
+promises   no acceptor ever took a promise back, voted below one, or voted for two values in one ballot
+agreement  one value per ballot; once a quorum voted for a value, no higher ballot of that round has another, and every
+           record is of such a value
+bugs       no task of any peer died of an exception
 """
 
 from collections.abc import Iterator
@@ -69,7 +69,7 @@ def check_records(sim: "Simulation") -> list[Decided]:
     for peer in sim.peers.values():
         if peer.engine is not None and peer.engine.ctx is not None and peer.engine.ctx.head.round:
             head = peer.engine.ctx.head
-            assert head.round <= len(longest), f"peer {peer.number} acts on round {head.round}, of which no record exists"
+            assert head.round <= len(longest), f"peer {peer.number} acts on round {head.round}: no record"
             assert head.record_digest == longest[head.round - 1].digest
             assert head.state_digest == longest[head.round - 1].value.state_digest
     return longest
@@ -80,9 +80,7 @@ def _chain(sim: "Simulation", peer: "SimPeer") -> Iterator[Decided]:
     electorate, previous, number = Electorate.genesis(run), NO_RECORD, 1
     base_digest = bytes.fromhex(run.charter.model.state_digest)
     while (data := peer.store.load_record(number)) is not None:
-        decided = verify_record(
-            data, run, electorate, round_number=number, previous=previous, base_digest=base_digest
-        )
+        decided = verify_record(data, run, electorate, round_number=number, previous=previous, base_digest=base_digest)
         yield decided
         electorate, previous = Electorate.after(run, decided.roster), decided.digest
         base_digest, number = decided.value.state_digest, number + 1
@@ -121,7 +119,7 @@ def check_promises(sim: "Simulation") -> None:
                         f"peer {peer.number} voted below its promise in round {state.round}"
                     )
                 once = voted.setdefault(key, state.accepted.value)
-                assert once == state.accepted.value, f"peer {peer.number} voted twice in one ballot of round {state.round}"
+                assert once == state.accepted.value, f"peer {peer.number} voted twice in one ballot"
 
 
 def _states(peer: "SimPeer") -> Iterator[AcceptorState]:
@@ -159,4 +157,4 @@ def check_agreement(sim: "Simulation", chain: list[Decided]) -> None:
         if first is not None and ballot >= first:
             assert by_ballot[number, first] == digest, f"round {number} was decided and then voted on differently"
     for decided in chain:
-        assert decided.value.round in chosen, f"round {decided.value.round} has a record and no quorum of votes on disks"
+        assert decided.value.round in chosen, f"round {decided.value.round} has no quorum of votes on disks"

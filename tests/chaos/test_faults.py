@@ -1,7 +1,7 @@
 """The seven faults of hivemind's own averaging test, and freezes, each striking each role in the middle of a round.
 
-Survivors must commit the round, bit-identical, within what the adaptive deadlines in force allow; who was only slow, and
-who died and comes back, must be in a roster again a few rounds later.
+Survivors must commit the round, bit-identical, within what the adaptive deadlines in force allow; who was only slow,
+and who died and comes back, must be in a roster again a few rounds later.
 """
 
 import asyncio
@@ -86,7 +86,7 @@ async def _strike(fault: str, role: str) -> None:
     strike = Strike(sim, victim, kinds, nth, lambda: deeds.extend(_do(sim, fault, victim)))
     sim.network.on_frame = strike.on_frame
     async with asyncio.timeout(60):
-        while strike.at_s is None:
+        while strike.at_s is None:  # noqa: ASYNC110 - virtual time
             await asyncio.sleep(0.01)
     began_s = asyncio.get_running_loop().time()
     allowed_s = _allowed_s(sim, survivors, fault)
@@ -138,8 +138,8 @@ def _allowed_s(sim: Simulation, survivors: list[int], fault: str) -> float:
     """What the deadlines in force allow a round that is hit once.
 
     No fault, or a death, which breaks streams: one reduction's deadline for chunks that change owners, and a second
-    attempt if the leader died. Silence: also the deadline of the lanes to the silent peer (1.5 reductions), the leader's
-    heartbeats that must be missed (4 s), and one round of short questions (3 s) to find out who lives.
+    attempt if the leader died. Silence: also the deadline of the lanes to the silent peer (1.5 reductions), the
+    leader's heartbeats that must be missed (4 s), and two rounds of short questions (3 s each) to find out who lives.
     """
     contexts = [sim.peers[number].engine.ctx for number in survivors]
     join_s = max(ctx.limit_s(Phase.JOIN, 2) for ctx in contexts)
@@ -160,7 +160,7 @@ async def _come_back(sim: Simulation, fault: str, victim: int) -> None:
     sim.network.thaw(peer.id)
     since = max(map(sim.committed, sim.peers))
     async with asyncio.timeout(60):
-        while not _is_in_a_roster(sim, peer, since):
+        while not _is_in_a_roster(sim, peer, since):  # noqa: ASYNC110 - virtual time
             await asyncio.sleep(0.1)
 
 

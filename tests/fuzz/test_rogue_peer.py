@@ -109,20 +109,8 @@ HARMLESS: dict[str, Make] = {
 """May be answered with "no"; must change nothing, and cost little more than was sent."""
 
 
-KNOWN = {
-    "record: deep nesting": "told_record lets RecursionError out",
-    "join: round far ahead": "an unproven claim to be ahead throws this round's inner steps away",
-    "record: round far ahead": "an unproven claim to be ahead throws this round's inner steps away",
-    "state: one piece many times": "a request may name a piece as often as it likes",
-}
-"""What does not hold yet, by request."""
-
-
 def each(requests: dict[str, Make]) -> list[ParameterSet]:
-    return [
-        pytest.param(make, id=name, marks=pytest.mark.xfail(strict=True, reason=KNOWN[name]) if name in KNOWN else ())
-        for name, make in requests.items()
-    ]
+    return [pytest.param(make, id=name) for name, make in requests.items()]
 
 
 @pytest.fixture
@@ -194,7 +182,6 @@ def test_useless_requests_change_nothing_and_cost_little(request_of: Make, aband
     run_virtual(main())
 
 
-@pytest.mark.xfail(strict=True, reason=KNOWN["record: deep nesting"])
 def test_rounds_go_on_after_all_of_it() -> None:
     """Everything at once, against three peers at work."""
 

@@ -2,10 +2,11 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
-import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +16,8 @@ from swarm.net.lifeline import tie_to_parent
 
 LIMIT_S = 120.0
 """Longest wait for anything; only a machine in trouble comes near it."""
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+MAX_OUTPUT_BYTES = 1_000_000
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", "TERM": "xterm"}
 _COMMAND = (sys.executable, "-m", "peers")
 
 
@@ -38,7 +40,7 @@ class Running:
 
     def __init__(self, *words: object, command: Sequence[str] = _COMMAND, terminal_fd: int | None = None) -> None:
         """With `terminal_fd` it runs in the foreground of that terminal, else with its output in files."""
-        self._out, self._err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
+        self._out, self._err = os.memfd_create("stdout"), os.memfd_create("stderr")
         in_terminal = terminal_fd is not None
         self.process = subprocess.Popen(
             [*command, *(str(word) for word in words)],
@@ -60,13 +62,11 @@ class Running:
 
     @property
     def stdout(self) -> str:
-        self._out.seek(0)
-        return self._out.read().decode()
+        return os.pread(self._out, MAX_OUTPUT_BYTES, 0).decode()
 
     @property
     def stderr(self) -> str:
-        self._err.seek(0)
-        return self._err.read().decode()
+        return os.pread(self._err, MAX_OUTPUT_BYTES, 0).decode()
 
     def end(self, number: signal.Signals | None = None, limit_s: float = LIMIT_S) -> int:
         """Sends a signal, if given, and waits; the return code."""
@@ -130,6 +130,37 @@ class Peer(Running):
 
     def ledger(self) -> list[dict]:
         return [json.loads(line) for line in (self.state / "ledger.jsonl").read_text().splitlines()]
+
+
+class Terminal:
+    """A terminal that shows everything to nobody: what was written is `text`."""
+
+    def __init__(self) -> None:
+        self._controller, self.fd = pty.openpty()
+        """`fd` is what a process is given."""
+        self._shown = bytearray()
+        self._reading = threading.Thread(target=self._read, daemon=True)
+        self._reading.start()
+
+    @property
+    def text(self) -> str:
+        return self._shown.decode(errors="replace")
+
+    def type(self, keys: str) -> None:
+        os.write(self._controller, keys.encode())
+
+    def close(self) -> None:
+        """Once its process has ended: reads the rest."""
+        os.close(self.fd)
+        self._reading.join(LIMIT_S)
+        os.close(self._controller)
+
+    def _read(self) -> None:
+        while True:
+            try:
+                self._shown += os.read(self._controller, 65_536)
+            except OSError:  # nobody holds the other side any more
+                return
 
 
 def descendants(pid: int) -> list[int]:
