@@ -1,7 +1,7 @@
-"""A plain PyTorch loop that trains together with others. Three lines differ from training alone; each is marked (1)-(3).
+"""A plain PyTorch loop that trains together with others. Three lines differ from training alone, marked (1) to (3).
 
-The data are made up here: every participant draws its own points of one hidden linear map, seeded by --seed, and fits a small
-network to them. Make a charter for this model once, then start the loop on as many machines as you like:
+The data are made up here: every participant draws its own points of one hidden linear map, seeded by --seed, and fits a
+small network to them. Make a charter for this model once, then start the loop on as many machines as you like:
 
     python examples/plain_pytorch.py --save-model model.safetensors
     tapestry charter new run.toml --adopt model.safetensors --open --name regression --region eu=DE \\
@@ -67,7 +67,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--policy", help="policy file that labels the data; open data if left out")
     parser.add_argument("--identity", help="key file; made in --state if left out")
     parser.add_argument("--state", default="state", help="state folder, one per participant")
-    parser.add_argument("--listen", action="append", metavar="MULTIADDR", help="where to listen; any free port if left out")
+    parser.add_argument("--listen", action="append", metavar="MULTIADDR", help="where to listen; any free port")
     parser.add_argument("--rounds", type=int, default=20, help="stop when the Shared Base has reached this round")
     parser.add_argument("--seed", type=int, default=0, help="seed of this participant's data")
     parser.add_argument("--out", default="model.safetensors", help="where to write the Shared Base")

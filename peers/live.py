@@ -6,6 +6,8 @@ from rich.text import Text
 
 from swarm import events
 
+_VOTERS_THAT_SURVIVE_NO_DEATH = 2
+
 _PHASE_OF: dict[type[events.Event], str] = {
     events.CharterReady: "checking the state",
     events.StateReady: "starting the trainer",
@@ -33,6 +35,7 @@ class LiveView:
         self._bytes_out = 0
         self._phase = "starting the node"
         self._refused = 0
+        self._voters = 0
 
     def __enter__(self) -> "LiveView":
         if self._console.is_terminal:
@@ -46,7 +49,7 @@ class LiveView:
     def show(self, stamped: events.Stamped) -> None:
         """Takes one event: updates the live line, and prints what deserves a line of its own."""
         self._count(stamped.event)
-        for text, style in sentences(stamped.event):
+        for text, style in (*sentences(stamped.event), *self._thinned(stamped.event)):
             # Never markup, never control characters: peers' words are quoted here.
             clean = "".join(char if char.isprintable() else "?" for char in text)
             self._console.print(Text(clean, style), soft_wrap=True)
@@ -67,6 +70,15 @@ class LiveView:
                 self._refused += 1
             case _:
                 pass
+
+    def _thinned(self, event: events.AnyEvent) -> list[tuple[str, str]]:
+        """Says once when so few voters are left that none may be lost."""
+        if not isinstance(event, events.RoundCommitted) or event.voters == self._voters:
+            return []
+        self._voters = event.voters
+        if event.voters > _VOTERS_THAT_SURVIVE_NO_DEATH:
+            return []
+        return [(f"{event.voters} voter(s) are left: every one is needed for every round until others join", "yellow")]
 
     def _line(self) -> Text:
         return Text(
@@ -135,7 +147,7 @@ def _introduction(event: events.NodeStarted) -> list[tuple[str, str]]:
     if event.min_contributors == 1:
         lines.append(("min_contributors = 1: single updates may cross borders in this run", "yellow"))
     voters = event.electors + event.witnesses
-    if voters <= 2:
+    if voters <= _VOTERS_THAT_SURVIVE_NO_DEATH:
         text = f"{voters} elector(s): a majority of them survives no death; add genesis peers or witnesses"
         lines.append((text, "yellow"))
     return lines

@@ -14,9 +14,8 @@ import msgspec
 
 from peers.isolation import isolate
 from swarm.errors import NetworkError, TapestryError
-from swarm.net.lifeline import die_with_parent, ignore_terminal_signals
+from swarm.net.lifeline import die_with_parent, ignore_stop_signals
 from swarm.node.spawn import write_cause
-
 
 NODE_GONE = 3
 """Exit code of a trainer whose node process ended first: the node says why, the trainer has nothing to add."""
@@ -39,7 +38,7 @@ class TrainerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 def main() -> None:
     config = msgspec.json.decode(sys.argv[1], type=TrainerConfig)
     die_with_parent(config.parent_pid)
-    ignore_terminal_signals()
+    ignore_stop_signals()
     isolation = isolate()  # before torch starts its threads
     try:
         train(config, isolation)
@@ -90,7 +89,7 @@ def train(config: TrainerConfig, isolation: tuple[str, str]) -> None:
 
 
 def _export(model: Any, folder: Path) -> None:
-    """Writes the model beside and moves it into place: a trainer that is killed meanwhile leaves the older one whole."""
+    """Writes the model beside and moves it into place: a trainer killed meanwhile leaves the older one whole."""
     beside, older = folder.with_name(f"{folder.name}.new"), folder.with_name(f"{folder.name}.old")
     for leftover in (beside, older):
         shutil.rmtree(leftover, ignore_errors=True)

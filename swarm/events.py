@@ -54,7 +54,7 @@ class TrainerReady(Event, frozen=True, kw_only=True):
 
 
 UNKNOWN_LOSS = float("nan")
-"""The loss of a trainer that reports none, or whose loss is no finite number; JSON has no NaN, so it is left out there."""
+"""The loss of a trainer that reports none, or no finite number; JSON has no NaN, so the field is left out there."""
 
 
 class TrainingProgress(Event, frozen=True, kw_only=True, omit_defaults=True):
@@ -140,6 +140,8 @@ class RoundCommitted(Event, frozen=True, kw_only=True):
     peers: tuple[str, ...]
     contributors: tuple[str, ...]
     """Peers counted in at least one chunk."""
+    voters: int
+    """Who votes on the next round, witnesses included."""
     state_digest: str
     seconds: float
     """From this peer's update to its new base."""

@@ -26,6 +26,7 @@ from swarm.charter.manifest import (
 )
 from swarm.charter.manifest import Run as RunTable
 from swarm.charter.passport import Passport, issue
+from swarm.errors import NetworkError
 from swarm.identity.key import Identity
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
@@ -156,6 +157,8 @@ class Simulation:
         self.directory = MemoryDirectory()
         self.peers: dict[int, SimPeer] = {}
         self.rounds = rounds
+        self.may_give_up = False
+        """Whether a newcomer may end because nobody could give it a state, as it does after half a minute of trying."""
         self.errors: list[BaseException] = []
         """What engines died of; a death that no test ordered is a bug."""
         self._base_N = base_zero(charter.model.parameters)
@@ -252,7 +255,13 @@ class Simulation:
     async def _live(self, peer: SimPeer, training_s: Callable[[], float]) -> None:
         assert peer.engine is not None
         seeds = [other.id for other in self.peers.values() if other is not peer]
-        await peer.engine.start(seeds)
+        try:
+            await peer.engine.start(seeds)
+        except NetworkError:
+            if not self.may_give_up:
+                raise
+            self.kill(peer.number)
+            return
         await peer.engine.run(FakeTrainer(peer.number, training_s), self.rounds)
 
     def base_zero(self) -> np.ndarray:

@@ -68,6 +68,8 @@ def peer(
         raise UnlabelledDataError(
             "give --data a folder of text with a policy.toml in it: a peer trains on its own data"
         )
+    if not data.exists():
+        raise UsageError(f"data folder {data} does not exist")
     labelled = label_folder(data, read_policy(find_policy(data, policy)))
     folder = state or default_state()
     settings = NodeConfig(

@@ -53,7 +53,7 @@ class Daemon:
         """Starts p2pd, trying again for up to `limit_s`.
 
         Raises:
-            NetworkError: an address cannot be listened on, or the daemon does not start; its last log lines are in the message.
+            NetworkError: an address cannot be listened on, or the daemon does not start; the message ends with its log.
         """
         _check_free(listen)
         deadline = monotonic_s() + limit_s
@@ -88,7 +88,7 @@ class Daemon:
             arguments += ["-b", f"-bootstrapPeers={','.join(str(address) for address in bootstrap)}"]
         try:
             with log_path.open("wb") as log:
-                process = subprocess.Popen(  # returns at once; readiness is awaited below
+                process = subprocess.Popen(  # noqa: ASYNC220 - returns at once; readiness is awaited below
                     arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=tie_to_parent()
                 )
         except OSError as error:
@@ -119,7 +119,7 @@ class Daemon:
 
     async def watch(self) -> NoReturn:
         """Waits for the daemon to die, and then raises NetworkError: nothing else of this peer can notice at once."""
-        while (code := self._process.poll()) is None:
+        while (code := self._process.poll()) is None:  # noqa: ASYNC110 - a process sets no event
             await asyncio.sleep(_WATCH_EVERY_S)
         raise NetworkError(
             f"the libp2p daemon (p2pd) ended with code {code}; its log ends with: {self.log() or 'nothing'}"
@@ -146,7 +146,7 @@ def _check_free(listen: Sequence[Multiaddr]) -> None:
                 probe.bind((host, int(address.value_for_protocol("tcp") or 0)))
             except OSError as error:
                 raise NetworkError(
-                    f"cannot listen on {address} ({error.strerror}): choose another with --listen, or port 0 for any free one"
+                    f"cannot listen on {address} ({error.strerror}): choose another with --listen, or port 0 for any"
                 ) from None
 
 

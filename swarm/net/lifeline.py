@@ -33,3 +33,9 @@ def die_with_parent(parent_pid: int) -> None:
 def ignore_terminal_signals() -> None:
     """Ctrl+C reaches every process of a terminal: only the one that talks to the person acts on it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def ignore_stop_signals() -> None:
+    """The same for SIGTERM too, which service managers send to every process: whoever started this one ends it."""
+    ignore_terminal_signals()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

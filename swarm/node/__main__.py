@@ -4,8 +4,8 @@ import sys
 
 import msgspec
 
-from swarm.node.config import NodeConfig
 from swarm.net.lifeline import die_with_parent, ignore_terminal_signals
+from swarm.node.config import NodeConfig
 
 
 def main() -> None:

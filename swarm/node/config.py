@@ -2,7 +2,6 @@
 
 import msgspec
 
-
 ANY_PORT = ("/ip4/0.0.0.0/tcp/0",)
 """Any free TCP port, on every interface."""
 

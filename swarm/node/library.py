@@ -4,7 +4,7 @@
     optimizer = run.wrap(model, torch.optim.AdamW(model.parameters(), lr=4e-4))
     ...loss.backward(); optimizer.step(); optimizer.zero_grad()
 
-The loop's own process is the trainer, so nothing but the loop's author keeps it off the network: its isolation is "none".
+The loop's own process is the trainer, so nothing but its author keeps it off the network: its isolation is "none".
 """
 
 import logging

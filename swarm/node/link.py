@@ -2,7 +2,7 @@
 
 The trainer's side is synchronous (`TrainerEnd`), the node's is asyncio (`NodeEnd`). Who may touch which vector when:
 
-  base_N     written by the node just before `Base` or `Stop`; read by the trainer until it sends `UpdateMade` or `Yielded`
+  base_N     written by the node just before `Base` or `Stop`; read by the trainer until its `UpdateMade` or `Yielded`
   update_N   written by the trainer just before `UpdateMade`; read by the node before its next `Base`
 """
 

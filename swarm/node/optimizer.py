@@ -1,7 +1,7 @@
 """The optimizer a training loop steps: inner steps as ever, and every H of them one round with the swarm.
 
 `diloco`    the inner optimizer steps; after H steps the update is base - weights (the pseudo-gradient)
-`gradient`  gradients are accumulated; after H calls the update is their mean, and the swarm's outer rule is the optimizer
+`gradient`  gradients are accumulated; after H calls the update is their mean, and the outer rule is the optimizer
 
 Both then wait for the new Shared Base and go on from it. Only floating-point parameters are shared; buffers are not.
 """

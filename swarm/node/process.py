@@ -1,4 +1,4 @@
-"""The node process: network and ledger, no data. Started by `tapestry peer` or by `swarm.join` as `python -m swarm.node`.
+"""The node process: network and ledger, no data. `tapestry peer` and `swarm.join` start it as `python -m swarm.node`.
 
     daemon up -> charter fetched, verified, pinned -> directory joined -> state verified -> rounds until told to stop
 
@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import fcntl
 import signal
-import sys
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -38,6 +37,7 @@ from swarm.net.libp2p import LibP2PTransport
 from swarm.net.transport import StreamLostError
 from swarm.node.config import NodeConfig
 from swarm.node.engine import Engine, read_announcement
+from swarm.node.event_log import EventLog
 from swarm.node.link import FromTrainer, NodeEnd, Progress, TrainerHello, UpdateMade
 from swarm.node.shared import SharedVectors
 from swarm.node.spawn import write_cause
@@ -49,33 +49,15 @@ from swarm.state.run import Run
 from swarm.state.store import DiskStore
 
 VOLUNTEER_DAYS = 30
-FETCH_LIMIT_S = 15.0
+REACH_LIMIT_S = 7.0
+"""A person who mistyped an address should read so within 15 s of starting, a slow machine's start included."""
+FETCH_LIMIT_S = 5.0
+FETCH_TRIES = 3
 TRAINER_STOP_LIMIT_S = 1.5
 LEAVE_LIMIT_S = 1.0
 _CONNECT_EVERY_S = 1.0
 
 T = TypeVar("T")
-
-
-class EventLog:
-    """The sink of a node: each event as one line on stdout and in the state folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "events.jsonl"
-        try:
-            self._file = self._path.open("ab", buffering=0)
-        except OSError as error:
-            raise StateError(f"cannot write {self._path}: {error.strerror}") from None
-
-    def __call__(self, event: events.AnyEvent) -> None:
-        """Raises StateError when the disk refuses."""
-        line = events.encode_line(unix_s(), event)
-        sys.stdout.buffer.write(line)
-        sys.stdout.buffer.flush()
-        try:
-            self._file.write(line)
-        except OSError as error:
-            raise StateError(f"cannot write {self._path}: {error.strerror}") from None
 
 
 class Node:
@@ -114,7 +96,7 @@ class Node:
         try:
             await asyncio.wait((task, told, *watching), return_when=asyncio.FIRST_COMPLETED)
             for watcher in watching:
-                if watcher.done():
+                if watcher.done() and not told.done():  # one SIGTERM to all processes ends the daemon as well
                     watcher.result()
             return task.result() if task.done() else None
         finally:
@@ -176,7 +158,8 @@ class Node:
     async def _reach_swarm(self, daemon: Daemon) -> LibP2PTransport:
         transport = await LibP2PTransport.attach(daemon.control)
         self._stack.push_async_callback(transport.close)
-        reached = [address for address in self._joins if await self._connects(transport, address)]
+        connected = await asyncio.gather(*(self._connects(transport, address) for address in self._joins))
+        reached = [address for address, is_reached in zip(self._joins, connected, strict=True) if is_reached]
         if self._joins and not reached:
             where = ", ".join(str(address) for address in self._joins)
             raise NetworkError(f"cannot reach {where}: is it running, and is the address the one it printed?")
@@ -185,14 +168,18 @@ class Node:
 
     async def _connects(self, transport: LibP2PTransport, address: Multiaddr) -> bool:
         try:
-            await transport.connect([address])
+            async with asyncio.timeout(REACH_LIMIT_S):
+                await transport.connect([address])
+        except TimeoutError:
+            self._say(f"{address} does not answer within {REACH_LIMIT_S:.0f} s")
+            return False
         except StreamLostError as error:
             self._say(str(error))
             return False
         return True
 
     async def _charter(self, transport: LibP2PTransport) -> tuple[bytes, Charter]:
-        """The charter's bytes and payload: from a file, the state folder or the peer joined; verified and remembered."""
+        """The charter's bytes and payload: from a file, the state folder or a peer; verified and remembered."""
         kept = self._state / "charter.toml"
         if self._config.charter is not None:
             data = files.encode_toml(files.read(Path(self._config.charter))).encode()
@@ -214,7 +201,7 @@ class Node:
         return data, charter
 
     async def _fetch_charter(self, transport: LibP2PTransport) -> bytes:
-        for address in self._joins:
+        for address in self._joins * FETCH_TRIES:
             try:
                 async with asyncio.timeout(FETCH_LIMIT_S):
                     stream = await transport.open(peer_of(address))
@@ -323,7 +310,7 @@ class Node:
         try:
             await asyncio.wait((*tasks, watching), return_when=asyncio.FIRST_COMPLETED)
             for task in (watching, listening, rounds):
-                if task.done():
+                if task.done() and not told.done():  # one SIGTERM to all processes ends the daemon as well
                     task.result()
             if rounds.done() or told.done():
                 reason = "the last round is done" if rounds.done() else "asked to stop"
@@ -337,8 +324,8 @@ class Node:
             self._sink(
                 events.NodeStopped(
                     round=engine.head.round,
-                    saved=f"the Shared Base of round {engine.head.round}, {engine.head.round} commit records, votes and "
-                    f"ledger in {self._state}",
+                    saved=f"the Shared Base of round {engine.head.round}, {engine.head.round} commit records, votes "
+                    f"and ledger in {self._state}",
                 )
             )
 

@@ -148,6 +148,7 @@ async def _advance(ctx: Context, outcome: Committed, attempt: int, began_s: floa
             attempt=attempt,
             peers=decided.roster.peers,
             contributors=tuple(decided.roster.peers[seat] for seat in sorted(counted)),
+            voters=len(ctx.electorate.voters),
             state_digest=ctx.head.state_digest.hex(),
             seconds=monotonic_s() - began_s,
         )

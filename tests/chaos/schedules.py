@@ -78,6 +78,7 @@ class Schedule:
             link=Link(min_latency_s=latency_s / 4, max_latency_s=latency_s, bytes_per_s=1e6, window_bytes=4096),
         )
         self.sim.write_s = lambda: self.random.uniform(0.0, 0.004)
+        self.sim.may_give_up = True
         self.slow_trainers: dict[int, float] = {}
         self.at_frame: list[Trap] = []
         self.at_write: list[Trap] = []
@@ -254,8 +255,12 @@ class Schedule:
     # --- the end ------------------------------------------------------------------------------------------------------
 
     async def end_faults(self) -> None:
-        """Everything works again, but some of the dead may stay dead as long as every electorate keeps a quorum."""
+        """Everything works again, but some of the dead may stay dead as long as every electorate keeps a quorum.
+
+        From now on a peer that gives up is a failure.
+        """
         sim = self.sim
+        sim.may_give_up = False
         self.at_frame.clear()
         self.at_write.clear()
         self.slow_trainers.clear()

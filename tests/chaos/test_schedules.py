@@ -7,7 +7,7 @@ import pytest
 
 from tests.chaos.schedules import play
 
-SEEDS = 150
+SEEDS = 130
 PER_TEST = 10
 
 

@@ -1,4 +1,4 @@
-"""`tapestry` commands as processes of their own, watched through what they write: output files, events, ledgers, /proc."""
+"""`tapestry` commands as processes of their own, watched through output, events, ledgers and /proc."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Library use by real processes: examples/plain_pytorch.py twice, with a charter made by the commands a person types."""
+"""Library use by real processes: examples/plain_pytorch.py twice, with a charter that a person's commands made."""
 
 import subprocess
 import sys

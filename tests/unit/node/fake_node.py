@@ -1,8 +1,8 @@
-"""A node played by a thread over a socketpair: no process, no network. It hands out bases and averages what comes back."""
+"""A node played by a thread over a socketpair: no process, no network."""
 
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -12,7 +12,6 @@ from torch import nn
 
 from swarm.charter.manifest import Training
 from swarm.node.link import (
-    Abandon,
     Base,
     FromNode,
     FromTrainer,
@@ -21,7 +20,6 @@ from swarm.node.link import (
     TrainerEnd,
     TrainerHello,
     UpdateMade,
-    Yielded,
 )
 from swarm.node.optimizer import SwarmOptimizer
 from swarm.node.shared import SharedVectors
@@ -117,7 +115,7 @@ class Script:
 def rounds(
     node: FakeNode, base_N: np.ndarray, count: int, step: Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 ) -> list[np.ndarray]:
-    """A swarm of one: hello, `count` rounds of update -> `step(base, update, round)` -> base, then Stop; the updates."""
+    """A swarm of one: hello, `count` rounds of update -> `step(base, update, round)` -> base, Stop; the updates."""
     assert isinstance(node.hear(), TrainerHello)
     updates: list[np.ndarray] = []
     for number in range(1, count + 1):
@@ -126,6 +124,3 @@ def rounds(
         base_N = step(base_N, updates[-1], number)
     node.stop(base_N, count)
     return updates
-
-
-

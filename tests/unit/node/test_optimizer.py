@@ -1,4 +1,4 @@
-"""The optimizer of library use against a node played by a thread: both modes, and everything a training loop does to it."""
+"""The optimizer of library use against a node played by a thread: both modes, and all that a loop does to it."""
 
 import copy
 
@@ -10,7 +10,7 @@ from torch import nn
 from swarm.charter.manifest import AdamW, Training
 from swarm.errors import NetworkError
 from swarm.node.link import Abandon, TrainerHello, UpdateMade, Yielded
-from swarm.vector.flatten import named_parameters, schema, schema_digest
+from swarm.vector.flatten import named_parameters, scatter, schema, schema_digest
 from swarm.vector.outer import AdamWRule
 from tests.unit.node.fake_node import FakeNode, Script, rounds, vector_of
 
@@ -64,8 +64,6 @@ def test_diloco_gives_base_minus_weights_and_goes_on_from_the_new_base(model: nn
         train(model, optimizer, 6)
     assert optimizer.is_finished and optimizer.final_round == 2
 
-    from swarm.vector.flatten import scatter
-
     oracle = adamw(alone)  # one AdamW that is moved twice: its moments live on
     for number in range(2):
         scatter(base_N, named_parameters(alone))
@@ -101,7 +99,11 @@ def test_gradient_mode_with_outer_adamw_is_adamw_on_mean_gradients(model: nn.Mod
         train(model, optimizer, 12)
 
     oracle = torch.optim.AdamW(
-        alone.parameters(), lr=outer.lr, betas=(outer.beta1, outer.beta2), eps=outer.eps, weight_decay=outer.weight_decay
+        alone.parameters(),
+        lr=outer.lr,
+        betas=(outer.beta1, outer.beta2),
+        eps=outer.eps,
+        weight_decay=outer.weight_decay,
     )
     for number in range(4):
         torch.stack([loss_of(alone, 3 * number + step) for step in range(3)]).mean().backward()
