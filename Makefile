@@ -27,7 +27,7 @@ test: setup ## unit, property, fuzz, fault and integration tests
 	$(BIN)/pytest
 
 chaos: setup ## thousands of random fault schedules on the in-memory network
-	$(BIN)/python -m tests.chaos.schedules --seeds 2000
+	$(BIN)/python -m tests.chaos.schedules --count 2000
 
 bench: setup ## our all-reduce beside hivemind's and gloo's, in one run
 	$(BIN)/tapestry bench allreduce --peers 4 --mb 128 --baseline hivemind --baseline gloo

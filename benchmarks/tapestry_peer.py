@@ -66,7 +66,7 @@ class Peer:
         identity, member = Identity.generate(), Identity.generate()
         key = seat.rendezvous.folder / f"key-{seat.rank}"
         identity.save(key)
-        daemon = await Daemon.start(identity=key, listen=[_LISTEN], bootstrap=[], say=lambda _: None)
+        daemon = await Daemon.start(identity=key, listen=[_LISTEN], say=lambda _: None)
         transport = await LibP2PTransport.attach(daemon.control)
         addresses = tuple(str(address) for address in await transport.addresses())
         cards = await _exchange(seat, Card(peer=identity.peer_id, member=member.peer_id, addresses=addresses))

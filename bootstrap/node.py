@@ -72,9 +72,7 @@ class BootstrapNode:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
         async with contextlib.AsyncExitStack() as stack:
-            daemon = await Daemon.start(
-                identity=self._identity_path, listen=[self._listen], bootstrap=(), say=self._say
-            )
+            daemon = await Daemon.start(identity=self._identity_path, listen=[self._listen], say=self._say)
             stack.callback(daemon.stop)
             watching = asyncio.create_task(daemon.watch())
             stack.callback(watching.cancel)

@@ -1,7 +1,7 @@
 """The only caller of `time`: wall time for documents, loop time for protocols.
 
-Protocol code measures with `monotonic_s()` and waits with asyncio's own timers. Both read the running loop's clock, so a
-test that runs the code on a `VirtualTimeLoop` (swarm.net.memory) sees hours pass in milliseconds.
+Protocol code measures with `monotonic_s()` and waits with asyncio's own timers. Both read the running loop's clock, so
+a test that runs the code on a `VirtualTimeLoop` (swarm.net.memory) sees hours pass in milliseconds.
 """
 
 import asyncio

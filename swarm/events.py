@@ -184,11 +184,6 @@ class BytesOut(Event, frozen=True, kw_only=True):
     """Peers heard from in the directory, this one included."""
 
 
-class BaseExported(Event, frozen=True, kw_only=True):
-    path: str
-    round: int
-
-
 class Note(Event, frozen=True, kw_only=True):
     """Something a person may want to read that no decision depends on."""
 
@@ -222,7 +217,6 @@ AnyEvent = (
     | CaughtUp
     | FrameRefused
     | BytesOut
-    | BaseExported
     | Note
     | NodeStopped
 )

@@ -46,7 +46,6 @@ class Daemon:
         *,
         identity: Path,
         listen: Sequence[Multiaddr],
-        bootstrap: Sequence[Multiaddr],
         say: Callable[[str], None],
         limit_s: float = START_LIMIT_S,
     ) -> "Daemon":
@@ -58,7 +57,7 @@ class Daemon:
         _check_free(listen)
         deadline = monotonic_s() + limit_s
         while True:
-            daemon, log = await cls._try_start(identity, listen, bootstrap)
+            daemon, log = await cls._try_start(identity, listen)
             if daemon is not None:
                 return daemon
             if monotonic_s() + _RETRY_AFTER_S > deadline:
@@ -67,9 +66,7 @@ class Daemon:
             await asyncio.sleep(_RETRY_AFTER_S)
 
     @classmethod
-    async def _try_start(
-        cls, identity: Path, listen: Sequence[Multiaddr], bootstrap: Sequence[Multiaddr]
-    ) -> tuple["Daemon | None", str]:
+    async def _try_start(cls, identity: Path, listen: Sequence[Multiaddr]) -> tuple["Daemon | None", str]:
         folder = Path(tempfile.mkdtemp(prefix="tapestry-"))
         log_path = folder / _LOG
         arguments = [
@@ -84,8 +81,6 @@ class Daemon:
             "-natPortMap=0",
             "-quic=0",
         ]
-        if bootstrap:
-            arguments += ["-b", f"-bootstrapPeers={','.join(str(address) for address in bootstrap)}"]
         try:
             with log_path.open("wb") as log:
                 process = subprocess.Popen(  # noqa: ASYNC220 - returns at once; readiness is awaited below

@@ -11,7 +11,7 @@ from swarm.identity.peer_id import PeerId
 
 
 class StreamLostError(Exception):
-    """The other end is gone, cannot be reached, or the stream was closed; expected, handled by whoever awaits a peer."""
+    """The other end is gone, cannot be reached, or the stream was closed: expected by whoever awaits a peer."""
 
 
 class Stream(Protocol):

@@ -151,7 +151,7 @@ class Node:
         return Identity.load(path), path
 
     async def _start_daemon(self) -> Daemon:
-        daemon = await Daemon.start(identity=self._identity_path, listen=self._listen, bootstrap=(), say=self._say)
+        daemon = await Daemon.start(identity=self._identity_path, listen=self._listen, say=self._say)
         self._stack.callback(daemon.stop)
         return daemon
 

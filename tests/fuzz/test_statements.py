@@ -3,7 +3,6 @@
 import asyncio
 
 import msgspec
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -28,7 +28,7 @@ def fake_binary(path: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def start_fails(identity: Path, said: list[str]) -> str:
     with pytest.raises(NetworkError) as caught:
-        asyncio.run(Daemon.start(identity=identity, listen=LISTEN, bootstrap=(), say=said.append, limit_s=1.5))
+        asyncio.run(Daemon.start(identity=identity, listen=LISTEN, say=said.append, limit_s=1.5))
     return str(caught.value)
 
 
@@ -54,7 +54,7 @@ def test_a_daemon_that_dies_is_noticed(identity: Path, tmp_path: Path, monkeypat
     fake_binary(tmp_path / "p2pd", "echo Peer ID: made up; sleep 0.1; echo bad news; exit 4", monkeypatch)
 
     async def scenario() -> None:
-        running = await Daemon.start(identity=identity, listen=LISTEN, bootstrap=(), say=lambda text: None)
+        running = await Daemon.start(identity=identity, listen=LISTEN, say=lambda text: None)
         folder = running.control.parent
         try:
             await running.watch()
