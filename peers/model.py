@@ -21,22 +21,6 @@ from swarm.vector.digest import state_digest
 from swarm.vector.flatten import elements, gather, named_parameters, scatter, schema, schema_digest
 from swarm.vector.grid import Grid
 
-DEFAULT_CONFIG: dict[str, object] = {
-    "model_type": "llama",
-    "vocab_size": 256,
-    "hidden_size": 128,
-    "intermediate_size": 344,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 4,
-    "max_position_embeddings": 512,
-    "tie_word_embeddings": True,
-    "bos_token_id": None,
-    "eos_token_id": None,
-    "pad_token_id": None,
-}
-"""The pilot's byte-level model, about 0.6 M parameters: token ids are byte values."""
-
 
 @dataclass(frozen=True)
 class State0:

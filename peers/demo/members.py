@@ -4,11 +4,12 @@ All of it is made the way a person would with `tapestry keys`, `charter` and `pa
 """
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 from peers.corpus.regions import PilotRegion
+from peers.demo.processes import PeerPapers, Workbench
 from peers.demo.settings import Settings
+from peers.demo.workbench import MakeState0, State0Facts
 from swarm.charter import files, manifest
 from swarm.charter import passport as passports
 from swarm.charter.documents import write_document
@@ -23,15 +24,21 @@ OUTER_LR, OUTER_MOMENTUM = 1.0, 0.0
 languages, against 3.62 with momentum 0.5 and 3.63 with learning rate 0.7 and momentum 0.5."""
 
 
-@dataclass(frozen=True)
-class PeerPapers:
-    """What one peer is started with."""
-
-    peer_id: str
-    region: str
-    identity: Path
-    passport: Path
-    data: Path
+PILOT_MODEL: dict[str, object] = {
+    "model_type": "llama",
+    "vocab_size": 256,
+    "hidden_size": 128,
+    "intermediate_size": 344,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "max_position_embeddings": 512,
+    "tie_word_embeddings": True,
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "pad_token_id": None,
+}
+"""The pilot's byte-level model, about 0.6 M parameters: token ids are byte values."""
 
 
 class Consortium:
@@ -47,14 +54,21 @@ class Consortium:
         self.state0_path = settings.documents / "charter.state0.safetensors"
         self.bootstrap_key = settings.documents / "bootstrap.key"
 
-    def found(self) -> None:
+    def found(self, bench: Workbench) -> None:
         """Writes keys, the charter with every member's signature, and state 0."""
-        from peers.model import DEFAULT_CONFIG, initial_state, write_state0
-
         self._settings.documents.mkdir(parents=True)
         outer, reduce = manifest.Nesterov(lr=OUTER_LR, momentum=OUTER_MOMENTUM), manifest.Reduce(min_contributors=1)
-        config_json = json.dumps(DEFAULT_CONFIG)
-        state0 = initial_state(config_json, self._settings.seed, outer, reduce)
+        config_json = json.dumps(PILOT_MODEL)
+        bench.give(
+            MakeState0(
+                config_json=config_json,
+                seed=self._settings.seed,
+                outer=outer,
+                reduce=reduce,
+                path=str(self.state0_path),
+            )
+        )
+        state0 = bench.wait_for(State0Facts)
         now_s = int(unix_s())
         keys = tuple(key.peer_id for key in self._member_keys.values())
         charter = manifest.Charter(
@@ -86,7 +100,6 @@ class Consortium:
             signed = sign_charter(signed, key)
         self.charter = verify_charter(signed, unix_s())
         files.write(self.charter_path, signed)
-        write_state0(self.state0_path, state0.base)
         self.bootstrap.save(self.bootstrap_key)
 
     def papers(self, region: PilotRegion, data: Path, *, fresh: bool = False) -> PeerPapers:

@@ -16,13 +16,13 @@ from peers.corpus.corpus import default_cache, prepare
 from peers.corpus.folder import read_folder
 from peers.corpus.regions import REGIONS, PilotRegion, write_region_folder
 from peers.corpus.store import Corpus
-from peers.demo.members import Consortium, PeerPapers
-from peers.demo.processes import Command, PeerCommand, Solo, start_bootstrap
+from peers.demo.members import Consortium
+from peers.demo.processes import Command, PeerCommand, PeerPapers, Workbench, start_bootstrap
 from peers.demo.report import headline, write_report
 from peers.demo.result import LanguageScore, Result, RoundRecord
 from peers.demo.screen import Screen
 from peers.demo.settings import Settings
-from peers.demo.solo import Job
+from peers.demo.workbench import Score
 from swarm import events
 from swarm.clock import pause_s, process_s
 from swarm.errors import TapestryError, UsageError
@@ -34,7 +34,7 @@ KILLED_REGION = REGIONS[-1].name
 _MARKER = ".tapestry-demo"
 _POLL_S = 0.05
 _QUIET_LIMIT_S = 180.0
-_SOLO_AT_ONCE = 2
+_WORKBENCHES = 2
 
 
 class PilotError(TapestryError):
@@ -70,7 +70,8 @@ class Pilot:
         self._screen = screen
         self._peers: list[Watched] = []
         self._bootstrap: Command | None = None
-        self._solo: list[Solo] = []
+        self._benches = [Workbench()]
+        """The first makes state 0 and waits; the others start when the swarm has ended and memory is free."""
         self._began_s = process_s()
         self._joined: Watched | None = None
         self._killed: Watched | None = None
@@ -90,7 +91,7 @@ class Pilot:
         try:
             self._screen.say("making keys, passports, the charter and state 0")
             consortium = Consortium(settings, regions)
-            consortium.found()
+            consortium.found(self._benches[0])
             self._train(consortium, regions, folders)
             scores = self._score(consortium, corpus, regions, folders)
         finally:
@@ -210,7 +211,7 @@ class Pilot:
         held_out = {language: str(path) for language, path in corpus.held_out.items()}
         state0, charter = str(consortium.state0_path), str(consortium.charter_path)
         jobs = {
-            f"alone/{region.name}": Job(
+            f"alone/{region.name}": Score(
                 charter=charter,
                 base=state0,
                 files=tuple(str(folders[region.name] / f"{language}.txt") for language in region.jurisdictions),
@@ -220,8 +221,10 @@ class Pilot:
             )
             for number, region in enumerate(regions)
         }
-        jobs["untrained"] = Job(charter=charter, base=state0, held_out=held_out)
-        jobs["shared"] = Job(charter=charter, base=str(self._survivor.command.state / "shared-base"), held_out=held_out)
+        jobs["untrained"] = Score(charter=charter, base=state0, held_out=held_out)
+        jobs["shared"] = Score(
+            charter=charter, base=str(self._survivor.command.state / "shared-base"), held_out=held_out
+        )
         self._screen.say("training each region alone for comparison, and scoring on held-out text")
         found = self._run_jobs(jobs)
         return {
@@ -233,20 +236,20 @@ class Pilot:
             for language in sorted(held_out)
         }
 
-    def _run_jobs(self, jobs: dict[str, Job]) -> dict[str, dict[str, float]]:
+    def _run_jobs(self, jobs: dict[str, Score]) -> dict[str, dict[str, float]]:
         """Every job's scores; two workers take the longest jobs first."""
         waiting = sorted(jobs, key=lambda name: jobs[name].steps)
-        busy: dict[str, Solo] = {}
+        busy: dict[str, Workbench] = {}
         found: dict[str, dict[str, float]] = {}
-        idle = [Solo() for _ in range(_SOLO_AT_ONCE)]
-        self._solo = list(idle)
+        self._benches += [Workbench() for _ in range(_WORKBENCHES - len(self._benches))]
+        idle = list(self._benches)
         while waiting or busy:
             while waiting and idle:
                 name, worker = waiting.pop(), idle.pop()
                 worker.give(jobs[name])
                 busy[name] = worker
             for name, worker in list(busy.items()):
-                scores = worker.answer()
+                scores = worker.answer(dict[str, float])
                 if scores is not None:
                     found[name] = scores
                     idle.append(busy.pop(name))
@@ -354,7 +357,7 @@ class Pilot:
                 file.write(msgspec.json.encode({"at": at, "peer": peer, "event": stamped.event}) + b"\n")
 
     def _stop_all(self) -> None:
-        commands: list[Command] = [*(peer.command for peer in self._peers), *self._solo]
+        commands: list[Command] = [*(peer.command for peer in self._peers), *self._benches]
         if self._bootstrap is not None:
             commands.append(self._bootstrap)
         for command in commands:

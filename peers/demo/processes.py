@@ -7,16 +7,19 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
-from peers.demo.members import PeerPapers
-from peers.demo.solo import Job
+from peers.demo.workbench import MakeState0, Score
 from swarm import events
 from swarm.clock import pause_s, process_s
 from swarm.errors import NetworkError, TapestryError
 from swarm.net.lifeline import tie_to_parent
+
+A = TypeVar("A")
 
 LOOPBACK = "/ip4/127.0.0.1/tcp/0"
 BOOTSTRAP_LIMIT_S = 90.0
@@ -79,6 +82,17 @@ class Command:
             self.kill()
 
 
+@dataclass(frozen=True)
+class PeerPapers:
+    """What one peer is started with."""
+
+    peer_id: str
+    region: str
+    identity: Path
+    passport: Path
+    data: Path
+
+
 class PeerCommand(Command):
     """`tapestry peer`, with the events its node writes."""
 
@@ -127,25 +141,31 @@ def start_bootstrap(charter: Path, identity: Path, state: Path) -> tuple[Command
     raise NetworkError(f"the bootstrap node did not come up: {command.cause()}")
 
 
-class Solo(Command):
-    """A worker that trains and scores models outside the swarm, one job after another."""
+class Workbench(Command):
+    """A worker that makes, trains and scores models outside the swarm, one job after another."""
 
     def __init__(self) -> None:
-        super().__init__("peers.demo.solo", [str(os.getpid())], stdin=subprocess.PIPE)
+        super().__init__("peers.demo.workbench", [str(os.getpid())], stdin=subprocess.PIPE)
         self._answered = 0
 
-    def give(self, job: Job) -> None:
+    def give(self, job: MakeState0 | Score) -> None:
         stdin = self._process.stdin
         assert stdin is not None
         stdin.write(msgspec.json.encode(job) + b"\n")
         stdin.flush()
 
-    def answer(self) -> dict[str, float] | None:
+    def answer(self, expected: type[A]) -> A | None:
         """The answer to the last job, once it is there. Raises TapestryError if the worker died."""
         lines = self.output.splitlines(keepends=True)
         if len(lines) > self._answered and lines[self._answered].endswith("\n"):
             self._answered += 1
-            return msgspec.json.decode(lines[self._answered - 1], type=dict[str, float])
+            return msgspec.json.decode(lines[self._answered - 1], type=expected)
         if not self.is_running:
-            raise TapestryError(f"a model could not be scored: {self.cause()}")
+            raise TapestryError(f"the pilot's work with models failed: {self.cause()}")
         return None
+
+    def wait_for(self, expected: type[A]) -> A:
+        """The answer, waiting for it."""
+        while (answer := self.answer(expected)) is None:
+            pause_s(_POLL_S)
+        return answer

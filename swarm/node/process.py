@@ -56,6 +56,7 @@ FETCH_TRIES = 3
 TRAINER_STOP_LIMIT_S = 1.5
 LEAVE_LIMIT_S = 1.0
 _CONNECT_EVERY_S = 1.0
+_ENTER_EVERY_S = 5.0
 
 T = TypeVar("T")
 
@@ -166,15 +167,12 @@ class Node:
         self._joins = reached
         return transport
 
-    async def _connects(self, transport: LibP2PTransport, address: Multiaddr) -> bool:
+    @staticmethod
+    async def _connects(transport: LibP2PTransport, address: Multiaddr) -> bool:
         try:
             async with asyncio.timeout(REACH_LIMIT_S):
                 await transport.connect([address])
-        except TimeoutError:
-            self._say(f"{address} does not answer within {REACH_LIMIT_S:.0f} s")
-            return False
-        except StreamLostError as error:
-            self._say(str(error))
+        except (TimeoutError, StreamLostError):
             return False
         return True
 
@@ -285,8 +283,8 @@ class Node:
         )
         await engine.start(seeds)
         self._stack.push_async_callback(_leave, engine)
-        connecting = asyncio.create_task(self._keep_connected(transport, engine))
-        self._stack.callback(connecting.cancel)
+        for keeping in (self._keep_connected(transport, engine), self._keep_entered(transport, directory, engine)):
+            self._stack.callback(asyncio.create_task(keeping).cancel)
         return engine
 
     async def _adopt_state_zero(self, run: Run, store: DiskStore) -> None:
@@ -342,6 +340,15 @@ class Node:
                     dialled.add((peer, entry.addresses))
                     await self._dial(transport, peer, entry.addresses)
             await asyncio.sleep(_CONNECT_EVERY_S)
+
+    async def _keep_entered(self, transport: LibP2PTransport, directory: KademliaDirectory, engine: Engine) -> None:
+        """Enters the directory anew through those missing in it: it may have split while an entry point was dead."""
+        while True:
+            await asyncio.sleep(_ENTER_EVERY_S)
+            await asyncio.gather(*(self._connects(transport, address) for address in self._joins))
+            voters = () if engine.ctx is None else engine.ctx.electorate.peers
+            known = {self._identity.peer_id, *engine.announced()}
+            await directory.enter([peer for peer in {*map(peer_of, self._joins), *voters} if peer not in known])
 
     async def _dial(self, transport: LibP2PTransport, peer: PeerId, addresses: Sequence[str]) -> None:
         try:

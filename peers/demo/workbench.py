@@ -1,10 +1,10 @@
-"""The pilot's yardstick: trains and scores models outside the swarm. `python -m peers.demo.solo PARENT_PID`.
+"""The pilot's own work with models, outside the swarm: `python -m peers.demo.workbench PARENT_PID`.
 
-It reads jobs as JSON lines and answers each with one, so that what is slow to import is imported once.
-
-A job takes a base (state 0 or the exported Shared Base), makes as many inner steps on a region's own text as that
-region made in the swarm, with the same optimiser, batches and seed, and scores the result on held-out text in every
-language. A job without steps only scores.
+It reads jobs as JSON lines and answers each with one, so that what is slow to import is imported once, and not by the
+pilot itself. `MakeState0` makes the fresh weights that the charter names. `Score` is the yardstick: it takes a base
+(state 0 or the exported Shared Base), makes as many inner steps on a region's own text as that region made in the
+swarm, with the same optimiser, batches and seed, and scores the result on held-out text in every language. Without
+steps it only scores.
 """
 
 import os
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from swarm.charter.manifest import Training
+from swarm.charter.manifest import Outer, Reduce, Training
 from swarm.net.lifeline import die_with_parent
 
 if TYPE_CHECKING:
@@ -24,8 +24,24 @@ HELD_OUT_BYTES = 16_384
 """Per language; the same bytes for every model."""
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One line in; the answer is {language: bits per byte}."""
+class MakeState0(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
+    """Fresh weights into a file; the answer is what the charter says about them (`State0Facts`)."""
+
+    config_json: str
+    seed: int
+    outer: Outer
+    reduce: Reduce
+    path: str
+
+
+class State0Facts(msgspec.Struct, frozen=True, kw_only=True):
+    parameters: int
+    schema_digest: str
+    state_digest: str
+
+
+class Score(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
+    """A model trained, if `steps` says so, and scored; the answer is {language: bits per byte}."""
 
     charter: str
     base: str
@@ -40,12 +56,25 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 def main() -> None:
     die_with_parent(int(sys.argv[1]))
-    decoder = msgspec.json.Decoder(Job)
+    decoder = msgspec.json.Decoder(MakeState0 | Score)
     for line in sys.stdin.buffer:
-        os.write(1, msgspec.json.encode(work(decoder.decode(line))) + b"\n")
+        job = decoder.decode(line)
+        answer = make_state0(job) if isinstance(job, MakeState0) else score(job)
+        os.write(1, msgspec.json.encode(answer) + b"\n")
 
 
-def work(job: Job) -> dict[str, float]:
+def make_state0(job: MakeState0) -> State0Facts:
+    """Writes the base of state 0."""
+    from peers.model import initial_state, write_state0
+
+    state0 = initial_state(job.config_json, job.seed, job.outer, job.reduce)
+    write_state0(Path(job.path), state0.base)
+    return State0Facts(
+        parameters=state0.parameters, schema_digest=state0.schema_digest, state_digest=state0.state_digest
+    )
+
+
+def score(job: Score) -> dict[str, float]:
     """Held-out bits per byte by language, after the job's inner steps."""
     import torch
 
@@ -64,7 +93,7 @@ def work(job: Job) -> dict[str, float]:
     }
 
 
-def _load(job: Job, config_json: str) -> "PreTrainedModel":
+def _load(job: Score, config_json: str) -> "PreTrainedModel":
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -81,7 +110,7 @@ def _load(job: Job, config_json: str) -> "PreTrainedModel":
     return model
 
 
-def _train(model: "PreTrainedModel", job: Job, training: Training) -> None:
+def _train(model: "PreTrainedModel", job: Score, training: Training) -> None:
     """The built-in trainer's inner steps, without the rounds between them."""
     import torch
 
