@@ -27,7 +27,6 @@ from swarm.net.kademlia import KademliaDirectory
 from swarm.net.libp2p import LibP2PTransport
 from swarm.net.server import Server
 from swarm.node.engine import read_announcement
-from swarm.node.process import read_state_zero
 from swarm.round.acceptor import Acceptor
 from swarm.round.witness import Witness
 from swarm.sovereignty.gate import Gate
@@ -35,7 +34,7 @@ from swarm.sovereignty.labels import Label
 from swarm.sovereignty.ledger import Ledger
 from swarm.state.donor import Donor
 from swarm.state.head import Head
-from swarm.state.resume import state_zero
+from swarm.state.resume import read_state_zero, state_zero
 from swarm.state.run import Run
 from swarm.state.store import DiskStore
 

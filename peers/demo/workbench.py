@@ -98,7 +98,7 @@ def _load(job: Score, config_json: str) -> "PreTrainedModel":
     from transformers import AutoModelForCausalLM
 
     from peers.model import build, load_vector
-    from swarm.node.process import read_state_zero
+    from swarm.state.resume import read_state_zero
 
     base = Path(job.base)
     if base.is_dir():

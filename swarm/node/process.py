@@ -14,23 +14,18 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-import numpy as np
 import torch
 from multiaddr import Multiaddr
 
 from swarm import events
-from swarm.charter import files, signing
-from swarm.charter import passport as passports
-from swarm.charter.admission import Admitted, admit
-from swarm.charter.documents import read_document
-from swarm.charter.manifest import Charter
 from swarm.charter.passport import SignedPassport
 from swarm.clock import unix_s
-from swarm.errors import CharterError, NetworkError, PassportError, ProtocolError, StateError, TapestryError, UsageError
+from swarm.errors import NetworkError, StateError, TapestryError, UsageError
 from swarm.identity.key import Identity
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
 from swarm.net.addresses import parse_join_address, parse_listen_address, peer_of
+from swarm.net.audited import AuditedTransport
 from swarm.net.daemon import Daemon
 from swarm.net.kademlia import KademliaDirectory
 from swarm.net.libp2p import LibP2PTransport
@@ -39,20 +34,18 @@ from swarm.node.config import NodeConfig
 from swarm.node.engine import Engine, read_announcement
 from swarm.node.event_log import EventLog
 from swarm.node.link import FromTrainer, NodeEnd, Progress, TrainerHello, UpdateMade
+from swarm.node.papers import Papers
 from swarm.node.shared import SharedVectors
 from swarm.node.spawn import write_cause
 from swarm.sovereignty.gate import Gate
 from swarm.sovereignty.labels import Label
 from swarm.sovereignty.ledger import Ledger
-from swarm.state.resume import state_zero
+from swarm.state.resume import read_state_zero, state_zero
 from swarm.state.run import Run
 from swarm.state.store import DiskStore
 
-VOLUNTEER_DAYS = 30
 REACH_LIMIT_S = 7.0
 """A person who mistyped an address should read so within 15 s of starting, a slow machine's start included."""
-FETCH_LIMIT_S = 5.0
-FETCH_TRIES = 3
 TRAINER_STOP_LIMIT_S = 1.5
 LEAVE_LIMIT_S = 1.0
 _CONNECT_EVERY_S = 1.0
@@ -72,6 +65,7 @@ class Node:
         self._listen = [parse_listen_address(text) for text in config.listen]
         self._open_state()
         self._sink = EventLog(self._state)
+        self._ledger = self._stack.enter_context(Ledger(self._state / "ledger.jsonl", unix_s))
         self._identity, self._identity_path = self._load_identity()
         self._engine_for_progress: Engine | None = None
         self._stopping = asyncio.Event()
@@ -110,9 +104,10 @@ class Node:
     async def _come_up(self, daemon: Daemon) -> tuple[Engine, NodeEnd]:
         """From a running daemon to a verified state."""
         transport = await self._reach_swarm(daemon)
-        charter_bytes, charter = await self._charter(transport)
+        papers = Papers(self._config, self._state, self._identity, self._say)
+        charter_bytes, charter = await papers.charter(self._strangers_door(transport), self._joins)
         run = Run(charter)
-        passport = self._passport(run)
+        passport = papers.passport(run)
         shared = SharedVectors(self._config.shared_fd, charter.model.parameters)
         link = await NodeEnd.open(
             self._config.control_fd,
@@ -132,6 +127,11 @@ class Node:
         engine = await self._engine(transport, run, passport, charter_bytes)
         self._engine_for_progress = engine
         return engine, link
+
+    def _strangers_door(self, transport: LibP2PTransport) -> AuditedTransport:
+        """What a peer may send before it has a charter: requests, on record like everything else."""
+        gate = Gate(region="", label=Label.PRIVATE, min_contributors=wire.MAX_PEERS)
+        return AuditedTransport(transport, self._ledger, gate.standing)
 
     def _open_state(self) -> None:
         try:
@@ -176,70 +176,11 @@ class Node:
             return False
         return True
 
-    async def _charter(self, transport: LibP2PTransport) -> tuple[bytes, Charter]:
-        """The charter's bytes and payload: from a file, the state folder or a peer; verified and remembered."""
-        kept = self._state / "charter.toml"
-        if self._config.charter is not None:
-            data = files.encode_toml(files.read(Path(self._config.charter))).encode()
-        elif kept.exists() and not self._joins:
-            _read_kept(kept)
-            data = kept.read_bytes()
-        else:
-            data = await self._fetch_charter(transport)
-        signed = files.decode_bytes(data)
-        charter = signing.verify_charter(signed, unix_s())
-        run_id = signing.run_id(charter)
-        if self._config.run_id not in (None, run_id):
-            raise CharterError(f"the swarm's charter has run id {run_id}, not the {self._config.run_id} you asked for")
-        if kept.exists() and signing.run_id(_read_kept(kept)) != run_id:
-            raise StateError(
-                f"the state folder {self._state} belongs to another run: choose another --state, nothing was changed"
-            )
-        files.write(kept, signed)
-        return data, charter
-
-    async def _fetch_charter(self, transport: LibP2PTransport) -> bytes:
-        for address in self._joins * FETCH_TRIES:
-            try:
-                async with asyncio.timeout(FETCH_LIMIT_S):
-                    stream = await transport.open(peer_of(address))
-                    await stream.send(wire.encode(wire.Hello("", b"")))
-                    await stream.send(wire.encode(wire.GetCharter()))
-                    frame = await stream.receive(wire.MAX_CHARTER_BYTES + wire.MAX_CHUNK_OVERHEAD_BYTES)
-                    stream.close()
-                    return wire.decode(frame, wire.CharterIs).charter
-            except (StreamLostError, ProtocolError, TimeoutError) as error:
-                self._say(f"{address} did not give its charter: {error or 'no answer'}")
-        raise NetworkError("nobody gave a charter: join through a peer or bootstrap node that is running")
-
-    def _passport(self, run: Run) -> SignedPassport:
-        now_s = unix_s()
-        if self._config.passport is not None:
-            path = Path(self._config.passport)
-            signed = passports.decode(read_document(path, passports.MAX_PASSPORT_BYTES, PassportError))
-        elif run.charter.admission.kind == "open":
-            signed = passports.volunteer(
-                self._identity,
-                run.charter,
-                self._config.jurisdiction or _only_jurisdiction(run.charter),
-                now_s + VOLUNTEER_DAYS * 86_400,
-                now_s,
-            )
-        else:
-            raise PassportError(
-                "this run admits members' peers only: ask a member for a passport and give --passport FILE"
-            )
-        verdict = admit(signed, self._identity.peer_id, run.charter, run.id, now_s)
-        if not isinstance(verdict, Admitted):
-            raise PassportError(f"the charter refuses this passport: {verdict.reason.value.replace('_', ' ')}")
-        return signed
-
     async def _engine(
         self, transport: LibP2PTransport, run: Run, passport: SignedPassport, charter_bytes: bytes
     ) -> Engine:
         store = DiskStore(self._state)
         await self._adopt_state_zero(run, store)
-        ledger = self._stack.enter_context(Ledger(self._state / "ledger.jsonl", unix_s))
         seeds = [peer_of(address) for address in self._joins]
 
         def accept(peer: PeerId, data: bytes) -> bool:
@@ -257,7 +198,7 @@ class Node:
             charter_bytes=charter_bytes,
             transport=transport,
             directory=directory,
-            ledger=ledger,
+            ledger=self._ledger,
             gate=Gate(
                 region=payload.region,
                 label=Label(self._config.label),
@@ -387,14 +328,6 @@ class Node:
         self._sink(events.Note(text=text))
 
 
-def _read_kept(path: Path) -> Charter:
-    """The charter a state folder remembers. Raises StateError if it is damaged: the folder may be another run's."""
-    try:
-        return files.read(path).charter
-    except CharterError as error:
-        raise StateError(f"{path} is damaged ({error}): move it away if this folder belongs to this run") from None
-
-
 async def _leave(engine: Engine) -> None:
     """Says goodbye, unless nobody listens: a directory that does not answer must not hold up whoever leaves."""
     leaving = asyncio.create_task(engine.leave())
@@ -405,19 +338,6 @@ async def _leave(engine: Engine) -> None:
         engine.ctx.close()
 
 
-def read_state_zero(path: Path) -> np.ndarray | None:
-    """The base of state 0 from its safetensors file, float32 [N]; None if there is no such file."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return load_file(path)["base"]
-    except FileNotFoundError:
-        return None
-    except (SafetensorError, KeyError, OSError) as error:
-        raise StateError(f"{path} is not a state 0 file: {error}") from None
-
-
 def _loss(message: Progress | UpdateMade) -> float:
     return events.UNKNOWN_LOSS if message.loss is None else message.loss
 
@@ -426,13 +346,6 @@ def _best_address(addresses: Sequence[str]) -> str:
     """The address to show people: one that other machines can use, if there is one."""
     outside = [text for text in addresses if "/127.0.0.1/" not in text]
     return (outside or list(addresses) or [""])[0]
-
-
-def _only_jurisdiction(charter: Charter) -> str:
-    codes = [code for region in charter.regions for code in region.jurisdictions]
-    if len(codes) == 1:
-        return codes[0]
-    raise PassportError(f"say whose law applies to this peer's data: --jurisdiction, one of {', '.join(sorted(codes))}")
 
 
 def run_node(config: NodeConfig) -> int:

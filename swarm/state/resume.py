@@ -4,10 +4,13 @@ What does not verify is passed over and reported, never deleted or overwritten; 
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
-from swarm.errors import ProtocolError
+from swarm.errors import ProtocolError, StateError
 from swarm.net import wire
 from swarm.state.archive import Archive
 from swarm.state.head import Head, apply_results
@@ -27,6 +30,20 @@ async def resume(run: Run, store: Store, say: Callable[[str], None]) -> Head | N
             continue
         return await _replay(run, store, head)
     return None
+
+
+def read_state_zero(path: Path) -> np.ndarray | None:
+    """The base of state 0 from its safetensors file, float32 [N]; None if there is no such file.
+
+    Raises:
+        StateError: the file is something else.
+    """
+    try:
+        return load_file(path)["base"]
+    except FileNotFoundError:
+        return None
+    except (SafetensorError, KeyError, OSError) as error:
+        raise StateError(f"{path} is not a state 0 file: {error}") from None
 
 
 def state_zero(run: Run, base_N: np.ndarray) -> Head | None:

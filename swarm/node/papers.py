@@ -1,0 +1,115 @@
+"""What a peer must hold before it may take part: the run's verified charter and a passport under it.
+
+The charter comes from a file, from the swarm or, with nobody to ask, from the state folder, where it is remembered: a
+state folder belongs to one run for good.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from multiaddr import Multiaddr
+
+from swarm.charter import files, signing
+from swarm.charter import passport as passports
+from swarm.charter.admission import Admitted, admit
+from swarm.charter.documents import read_document
+from swarm.charter.manifest import Charter
+from swarm.charter.passport import SignedPassport
+from swarm.clock import unix_s
+from swarm.errors import CharterError, NetworkError, PassportError, ProtocolError, StateError
+from swarm.identity.key import Identity
+from swarm.net import wire
+from swarm.net.addresses import peer_of
+from swarm.net.audited import AuditedTransport
+from swarm.net.calls import Caller
+from swarm.net.transport import StreamLostError
+from swarm.node.config import NodeConfig
+from swarm.state.run import Run
+
+VOLUNTEER_DAYS = 30
+FETCH_LIMIT_S = 5.0
+FETCH_TRIES = 3
+
+
+class Papers:
+    """One peer's charter and passport. Every refusal is an error whose message says what a person must mend."""
+
+    def __init__(self, config: NodeConfig, state: Path, identity: Identity, say: Callable[[str], None]) -> None:
+        self._config = config
+        self._kept = state / "charter.toml"
+        self._identity = identity
+        self._say = say
+
+    async def charter(self, door: AuditedTransport, joins: Sequence[Multiaddr]) -> tuple[bytes, Charter]:
+        """The charter's bytes and payload, verified, pinned and remembered.
+
+        Raises:
+            CharterError: it is not valid, or not the run that --run-id names.
+            StateError: the state folder belongs to another run, or its copy is damaged.
+            NetworkError: nobody gave one.
+        """
+        if self._config.charter is not None:
+            data = files.encode_toml(files.read(Path(self._config.charter))).encode()
+        elif joins:
+            data = await self._fetch(door, joins)
+        else:
+            self._read_kept()
+            data = self._kept.read_bytes()
+        signed = files.decode_bytes(data)
+        charter = signing.verify_charter(signed, unix_s())
+        run_id = signing.run_id(charter)
+        if self._config.run_id not in (None, run_id):
+            raise CharterError(f"the swarm's charter has run id {run_id}, not the {self._config.run_id} you asked for")
+        if self._kept.exists() and signing.run_id(self._read_kept()) != run_id:
+            folder = self._kept.parent
+            raise StateError(f"the state folder {folder} belongs to another run: choose another --state")
+        files.write(self._kept, signed)
+        return data, charter
+
+    def passport(self, run: Run) -> SignedPassport:
+        """The passport given, or in an open run a volunteer's own. Raises PassportError."""
+        now_s = unix_s()
+        if self._config.passport is not None:
+            path = Path(self._config.passport)
+            signed = passports.decode(read_document(path, passports.MAX_PASSPORT_BYTES, PassportError))
+        elif run.charter.admission.kind == "open":
+            jurisdiction = self._config.jurisdiction or _only_jurisdiction(run.charter)
+            expires_s = now_s + VOLUNTEER_DAYS * 86_400
+            signed = passports.volunteer(self._identity, run.charter, jurisdiction, expires_s, now_s)
+        else:
+            raise PassportError(
+                "this run admits members' peers only: ask one for a passport and give --passport FILE"
+            )
+        verdict = admit(signed, self._identity.peer_id, run.charter, run.id, now_s)
+        if not isinstance(verdict, Admitted):
+            raise PassportError(f"the charter refuses this passport: {verdict.reason.value.replace('_', ' ')}")
+        return signed
+
+    async def _fetch(self, door: AuditedTransport, joins: Sequence[Multiaddr]) -> bytes:
+        caller = Caller(door, wire.Hello("", b""))
+        limit_bytes = wire.MAX_CHARTER_BYTES + wire.MAX_CHUNK_OVERHEAD_BYTES
+        for address in [*joins] * FETCH_TRIES:
+            try:
+                answer = await caller.ask(
+                    peer_of(address), wire.GetCharter(), wire.CharterIs, limit_bytes, FETCH_LIMIT_S
+                )
+                return answer.charter
+            except (StreamLostError, ProtocolError) as error:
+                self._say(f"{address} did not give its charter: {error}")
+        raise NetworkError("nobody gave a charter: join through a peer or bootstrap node that is running")
+
+    def _read_kept(self) -> Charter:
+        """The charter the state folder remembers."""
+        try:
+            return files.read(self._kept).charter
+        except CharterError as error:
+            raise StateError(
+                f"{self._kept} is damaged ({error}): move it away if this folder belongs to this run"
+            ) from None
+
+
+def _only_jurisdiction(charter: Charter) -> str:
+    codes = [code for region in charter.regions for code in region.jurisdictions]
+    if len(codes) == 1:
+        return codes[0]
+    raise PassportError(f"say whose law applies to this peer's data: --jurisdiction, one of {', '.join(sorted(codes))}")
