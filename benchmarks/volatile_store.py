@@ -47,3 +47,9 @@ class VolatileStore:
         if self._snapshot is None or self._snapshot[0] != round_number:
             return None
         return self._snapshot[1]
+
+    def set_aside_snapshot(self, round_number: int) -> None:
+        self._snapshot = None
+
+    def set_aside_record(self, round_number: int) -> None:
+        self._record = (0, b"")

@@ -54,7 +54,7 @@ def peer(
     from swarm.node.config import ANY_PORT, NodeConfig
     from swarm.node.paths import default_state
     from swarm.sovereignty.labels import strictest
-    from swarm.sovereignty.policy import find_policy, label_folder, read_policy
+    from swarm.sovereignty.policy import find_policy, label_folder, read_policy, sovereign_in
 
     for text in join:
         parse_join_address(text)
@@ -79,6 +79,7 @@ def peer(
         passport=_absolute(passport),
         jurisdiction=jurisdiction,
         label=strictest(file.dataset.label for file in labelled).value,
+        sovereign_in=sovereign_in(file.dataset for file in labelled),
         run_id=run_id,
         max_rounds=max_rounds,
         listen=tuple(listen) if listen else ANY_PORT,

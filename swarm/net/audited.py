@@ -3,17 +3,21 @@
 Wraps any transport and any directory. It records bytes; whether they may go was the gate's decision.
 """
 
+import asyncio
 from collections.abc import Sequence
 from types import UnionType
 from typing import Any, TypeVar, overload
 
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
-from swarm.net.transport import Directory, Stream, StreamHandler, Transport
+from swarm.net.transport import Directory, Stream, StreamHandler, StreamLostError, Transport
 from swarm.sovereignty.ledger import Ledger
 from swarm.sovereignty.permit import Kind, Permit
 
 F = TypeVar("F")
+
+SEND_LIMIT_S = 30.0
+"""A peer that reads so slowly that one frame takes longer is lost: what it asked for is not kept for it."""
 
 _KIND_OF: dict[type[wire.Frame], Kind] = {
     wire.Hello: Kind.HELLO,
@@ -77,7 +81,12 @@ class AuditedStream:
             raise PermitViolationError(f"permit {permit.id} does not cover {kind} to {self.remote}")
         payload = wire.encode(frame)
         self._ledger.record(self.remote, kind, payload, permit.id)
-        await self._stream.send(payload)
+        try:
+            async with asyncio.timeout(SEND_LIMIT_S):
+                await self._stream.send(payload)
+        except TimeoutError:
+            self._stream.close()
+            raise StreamLostError(f"{self.remote} took nothing for {SEND_LIMIT_S:.0f} s") from None
 
     @overload
     async def receive(self, expected: type[F], max_bytes: int) -> F: ...

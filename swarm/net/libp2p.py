@@ -82,12 +82,12 @@ class LibP2PTransport:
     async def connect(self, addresses: Sequence[Multiaddr]) -> None:
         """Dials one peer at the given addresses. Raises StreamLostError."""
         peer = peer_of(addresses[0])
-        plain = [HivemindMultiaddr(without_peer(str(address))) for address in addresses]
         try:
+            plain = [HivemindMultiaddr(without_peer(str(address))) for address in addresses]
             async with asyncio.timeout(_CONNECT_LIMIT_S):
                 # hivemind offers no public way to dial; its client has one.
                 await self.p2p._client.connect(PeerID.from_base58(peer), plain)  # pyright: ignore
-        except (*_GONE, TimeoutError) as error:
+        except (*_GONE, TimeoutError, ValueError) as error:  # ValueError: a protocol hivemind does not know
             raise StreamLostError(f"{addresses[0]} does not answer: {_line(error)}") from None
 
     async def open(self, peer: PeerId) -> LibP2PStream:

@@ -22,6 +22,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """For a volunteer's own passport."""
     label: str = "private"
     """Strictest label of the data this peer trains on."""
+    sovereign_in: tuple[str, ...] = ()
+    """Jurisdictions of the data sets labelled sovereign: they may be used nowhere else."""
     charter: str | None = None
     """Charter file; fetched from the peer joined if left out."""
     run_id: str | None = None

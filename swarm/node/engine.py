@@ -227,6 +227,11 @@ class Engine:
         return self._known
 
     @property
+    def keeping(self) -> Sequence[asyncio.Task[None]]:
+        """What runs beside the rounds; it ends by itself only when something broke that a person must mend."""
+        return self._tasks
+
+    @property
     def head(self) -> Head:
         return self._context.head
 

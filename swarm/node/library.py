@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Self
 
 from swarm import events
 from swarm.charter import files, signing
-from swarm.errors import UsageError
+from swarm.errors import UnlabelledDataError, UsageError
 from swarm.node.config import ANY_PORT, NodeConfig
 from swarm.node.paths import default_state
 from swarm.node.spawn import NodeProcess, wait_for_charter
 from swarm.sovereignty.labels import Label, strictest
-from swarm.sovereignty.policy import read_policy
+from swarm.sovereignty.policy import Dataset, read_policy, sovereign_in
 
 if TYPE_CHECKING:
     import torch
@@ -94,7 +94,7 @@ def join(
         charter: charter file; fetched from the swarm if left out.
         bootstrap: multiaddrs to join through, each ending in /p2p/<peer id>.
         policy: policy file that labels the data this loop trains on; `policy.toml` beside the charter if there is one.
-            Without either the data is taken to be open, and a warning says so.
+            Without either the data of an open run counts as open, with a warning; a members' run is refused.
         identity: key file; made in the state folder if left out.
         passport: passport file; needed unless the run is open.
         jurisdiction: ISO 3166 code, for a volunteer in an open run.
@@ -105,11 +105,14 @@ def join(
 
     Raises:
         UsageError: nothing to join through, or a file that does not exist.
+        UnlabelledDataError: a members' run, and nothing says what the data may be used for.
         NetworkError: the node could not come up; the message is its cause.
     """
     if not bootstrap and charter is None:
         raise UsageError("give swarm.join a charter file, a bootstrap address, or both")
     folder = Path(state) if state is not None else default_state()
+    datasets = _datasets(policy, charter)
+    label = Label.OPEN if datasets is None else strictest(dataset.label for dataset in datasets)
     node = NodeProcess(
         NodeConfig(
             join=tuple(bootstrap),
@@ -118,7 +121,8 @@ def join(
             identity=_text(identity),
             passport=_text(passport),
             jurisdiction=jurisdiction,
-            label=_label(policy, charter).value,
+            label=label.value,
+            sovereign_in=sovereign_in(datasets or ()),
             charter=_text(charter),
             run_id=run_id,
             max_rounds=max_rounds,
@@ -132,15 +136,18 @@ def join(
     return Swarm(node, Path(ready.path))
 
 
-def _label(policy: PathText | None, charter: PathText | None) -> Label:
+def _datasets(policy: PathText | None, charter: PathText | None) -> Sequence[Dataset] | None:
+    """What the policy says of the loop's data; None in an open run without a policy, where it counts as open."""
     path = Path(policy) if policy is not None else None
     if path is None and charter is not None:
         beside = Path(charter).with_name("policy.toml")
         path = beside if beside.exists() else None
     if path is not None:
-        return strictest(dataset.label for dataset in read_policy(path).datasets)
-    _log.warning("no policy given: what this loop trains on is taken to be open data (label it with policy=FILE)")
-    return Label.OPEN
+        return read_policy(path).datasets
+    if charter is not None and files.read(Path(charter)).charter.admission.kind == "open":
+        _log.warning("open run, no policy: what this loop trains on is taken to be open data (policy=FILE labels it)")
+        return None
+    raise UnlabelledDataError("label this loop's data: give policy=FILE, or put a policy.toml beside the charter")
 
 
 def _text(path: PathText | None) -> str | None:

@@ -16,7 +16,7 @@ from swarm.charter.documents import read_document
 from swarm.charter.manifest import Charter
 from swarm.charter.passport import SignedPassport
 from swarm.clock import unix_s
-from swarm.errors import CharterError, NetworkError, PassportError, ProtocolError, StateError
+from swarm.errors import CharterError, NetworkError, PassportError, PolicyError, ProtocolError, StateError
 from swarm.identity.key import Identity
 from swarm.net import wire
 from swarm.net.addresses import peer_of
@@ -67,7 +67,12 @@ class Papers:
         return data, charter
 
     def passport(self, run: Run) -> SignedPassport:
-        """The passport given, or in an open run a volunteer's own. Raises PassportError."""
+        """The passport given, or in an open run a volunteer's own.
+
+        Raises:
+            PassportError: there is none, or the charter refuses it.
+            PolicyError: the peer's jurisdiction is not the one its sovereign data must stay in.
+        """
         now_s = unix_s()
         if self._config.passport is not None:
             path = Path(self._config.passport)
@@ -77,9 +82,11 @@ class Papers:
             expires_s = now_s + VOLUNTEER_DAYS * 86_400
             signed = passports.volunteer(self._identity, run.charter, jurisdiction, expires_s, now_s)
         else:
-            raise PassportError(
-                "this run admits members' peers only: ask one for a passport and give --passport FILE"
-            )
+            raise PassportError("this run admits members' peers only: ask one for a passport and give --passport FILE")
+        jurisdiction = signed.payload.jurisdiction
+        abroad = sorted({code for code in self._config.sovereign_in if code != jurisdiction})
+        if abroad:
+            raise PolicyError(f"sovereign data of {', '.join(abroad)} may not be used by a peer in {jurisdiction}")
         verdict = admit(signed, self._identity.peer_id, run.charter, run.id, now_s)
         if not isinstance(verdict, Admitted):
             raise PassportError(f"the charter refuses this passport: {verdict.reason.value.replace('_', ' ')}")

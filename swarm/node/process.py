@@ -68,6 +68,7 @@ class Node:
         self._ledger = self._stack.enter_context(Ledger(self._state / "ledger.jsonl", unix_s))
         self._identity, self._identity_path = self._load_identity()
         self._engine_for_progress: Engine | None = None
+        self._keeping: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -224,8 +225,9 @@ class Node:
         )
         await engine.start(seeds)
         self._stack.push_async_callback(_leave, engine)
-        for keeping in (self._keep_connected(transport, engine), self._keep_entered(transport, directory, engine)):
-            self._stack.callback(asyncio.create_task(keeping).cancel)
+        for work in (self._keep_connected(transport, engine), self._keep_entered(transport, directory, engine)):
+            self._keeping.append(asyncio.create_task(work))
+            self._stack.callback(self._keeping[-1].cancel)
         return engine
 
     async def _adopt_state_zero(self, run: Run, store: DiskStore) -> None:
@@ -246,9 +248,10 @@ class Node:
         rounds = asyncio.create_task(self._rounds(engine, link))
         told = asyncio.create_task(self._stopping.wait())
         tasks = (listening, rounds, told)
+        keeping = (watching, *engine.keeping, *self._keeping)
         try:
-            await asyncio.wait((*tasks, watching), return_when=asyncio.FIRST_COMPLETED)
-            for task in (watching, listening, rounds):
+            await asyncio.wait((*tasks, *keeping), return_when=asyncio.FIRST_COMPLETED)
+            for task in (*keeping, listening, rounds):
                 if task.done() and not told.done():  # one SIGTERM to all processes ends the daemon as well
                     task.result()
             if rounds.done() or told.done():

@@ -94,8 +94,8 @@ class Reduction:
             await self._changed.wait()
 
     def close(self) -> None:
-        """Ends every task of this attempt; streams close with them."""
-        for task in self._tasks:
+        """Ends every task of this attempt, lanes that others opened included; streams close with them."""
+        for task in list(self._tasks):
             task.cancel()
 
     async def serve(self, stream: AuditedStream) -> None:
@@ -107,6 +107,9 @@ class Reduction:
         seat = self.roster.index.get(stream.remote)
         if seat is None:
             raise ProtocolError("a lane from a peer that is not in the roster")
+        serving = asyncio.current_task()
+        assert serving is not None
+        self._tasks.add(serving)
         wanted: asyncio.Queue[int] = asyncio.Queue()
         answering = asyncio.create_task(self._answer(stream, wanted))
         self._tasks.add(answering)
@@ -135,6 +138,7 @@ class Reduction:
             self._lose(seat)
             raise
         finally:
+            self._tasks.discard(serving)
             answering.cancel()
 
     # --- as owner -----------------------------------------------------------------------------------------------------

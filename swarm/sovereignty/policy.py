@@ -11,6 +11,7 @@ two cover, is refused. Says what data is, never what may leave: that is `gate.py
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -92,6 +93,11 @@ def read_policy(path: Path) -> Policy:
     policy = _decode(data, path)
     _check(policy, path)
     return policy
+
+
+def sovereign_in(datasets: Iterable[Dataset]) -> tuple[str, ...]:
+    """Jurisdictions that data sets labelled sovereign belong to, and outside which they may not be used."""
+    return tuple(sorted({dataset.residency for dataset in datasets if dataset.label is Label.SOVEREIGN}))
 
 
 def label_folder(folder: Path, policy: Policy) -> tuple[LabelledFile, ...]:

@@ -26,7 +26,8 @@ async def resume(run: Run, store: Store, say: Callable[[str], None]) -> Head | N
     for round_number in store.snapshots():
         head = _head_at(run, store, round_number)
         if head is None:
-            say(f"the snapshot of round {round_number} is damaged; it is kept and an older one is used")
+            say(f"the snapshot of round {round_number} is damaged: it is kept aside, and an older one is used")
+            store.set_aside_snapshot(round_number)
             continue
         return await _replay(run, store, head)
     return None
@@ -93,6 +94,7 @@ async def _replay(run: Run, store: Store, head: Head) -> Head:
                 base_digest=head.state_digest,
             )
         except ProtocolError:
+            store.set_aside_record(head.round + 1)
             return head
         results = [archive.result(decided.value, decided.digest, chunk) for chunk in range(run.grid.chunks)]
         present = [data for data in results if data is not None]

@@ -10,7 +10,8 @@ Nothing is overwritten in place: files are written beside, synced, renamed. What
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Protocol
@@ -44,6 +45,13 @@ class Store(Protocol):
         ...
 
     def load_snapshot(self, round_number: int) -> tuple[np.ndarray, ...] | None: ...
+    def set_aside_snapshot(self, round_number: int) -> None:
+        """A snapshot that is not what it should be is kept under another name, so that a good one can be written."""
+        ...
+
+    def set_aside_record(self, round_number: int) -> None:
+        """The same for a record."""
+        ...
 
 
 class DiskStore:
@@ -75,9 +83,10 @@ class DiskStore:
     async def save_results(self, round_number: int, digest: bytes, results: Sequence[bytes]) -> None:
         await _write(self._results_path(round_number, digest), results)
         oldest = _name(round_number - KEPT_ROUNDS)
-        for path in (self.folder / "results").iterdir():
-            if path.name < oldest:
-                path.unlink(missing_ok=True)
+        with _told(self.folder / "results"):
+            for path in (self.folder / "results").iterdir():
+                if path.name < oldest:
+                    path.unlink(missing_ok=True)
 
     def load_result(self, round_number: int, digest: bytes, offset: int, length: int) -> bytes | None:
         try:
@@ -92,11 +101,13 @@ class DiskStore:
         tensors = {_vector_name(number): vector for number, vector in enumerate(vectors)}
         data = await asyncio.to_thread(save, tensors)
         await _write(self.folder / "snapshots" / _name(round_number), [data])
-        for old in self.snapshots()[KEPT_SNAPSHOTS:]:
-            (self.folder / "snapshots" / _name(old)).unlink(missing_ok=True)
+        with _told(self.folder / "snapshots"):
+            for old in self.snapshots()[KEPT_SNAPSHOTS:]:
+                (self.folder / "snapshots" / _name(old)).unlink(missing_ok=True)
 
     def snapshots(self) -> Sequence[int]:
-        names = (path.name for path in (self.folder / "snapshots").iterdir())
+        with _told(self.folder / "snapshots"):
+            names = [path.name for path in (self.folder / "snapshots").iterdir()]
         return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
     def load_snapshot(self, round_number: int) -> tuple[np.ndarray, ...] | None:
@@ -105,6 +116,12 @@ class DiskStore:
             return tuple(tensors[_vector_name(number)] for number in range(len(tensors)))
         except (OSError, SafetensorError, KeyError):
             return None
+
+    def set_aside_snapshot(self, round_number: int) -> None:
+        _set_aside(self.folder / "snapshots" / _name(round_number))
+
+    def set_aside_record(self, round_number: int) -> None:
+        _set_aside(self.folder / "records" / _name(round_number))
 
     def _results_path(self, round_number: int, digest: bytes) -> Path:
         return self.folder / "results" / f"{_name(round_number)}-{digest.hex()[:32]}"
@@ -151,6 +168,12 @@ class MemoryStore:
     def load_snapshot(self, round_number: int) -> tuple[np.ndarray, ...] | None:
         return self._snapshots.get(round_number)
 
+    def set_aside_snapshot(self, round_number: int) -> None:
+        self._snapshots.pop(round_number, None)
+
+    def set_aside_record(self, round_number: int) -> None:
+        self._records.pop(round_number, None)
+
 
 def _name(round_number: int) -> str:
     return f"{max(round_number, 0):09d}"
@@ -158,6 +181,21 @@ def _name(round_number: int) -> str:
 
 def _vector_name(number: int) -> str:
     return "base" if number == 0 else f"outer.{number - 1}"
+
+
+def _set_aside(path: Path) -> None:
+    with _told(path):
+        if path.exists():
+            path.rename(path.with_name(f"{path.name}.damaged"))
+
+
+@contextmanager
+def _told(path: Path) -> Generator[None]:
+    """An error of the disk as a StateError that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise StateError(f"cannot use {path}: {error.strerror}") from None
 
 
 def _read(path: Path) -> bytes | None:

@@ -162,3 +162,14 @@ def test_settling_spends_the_offer() -> None:
     decided, reductions = reduced(updates, [[0, 1, 2]] * 3, (1, 1, 1))
     one = offer(updates[0])
     assert settle(RUN, NAMES[0], one, decided, reductions[0]) is one.x_N  # type: ignore[arg-type]
+
+
+def test_an_update_that_diverged_is_dropped_and_does_not_spoil_the_rounds_after_it() -> None:
+    size = RUN.grid.elements
+    updates = [np.full(size, 0.5, np.float32) for _ in SEATS]
+    decided, reductions = reduced(updates, [[0, 1]] * RUN.grid.chunks, (1, 1, 1))
+    for bad in (np.nan, np.inf, 2.0**101):
+        x_N = np.full(size, 0.5, np.float32)
+        x_N[7] = bad
+        residual_N = settle(RUN, NAMES[2], Offer(x_N, 1, {BALLOT}), decided, reductions[2])  # type: ignore[arg-type]
+        assert not residual_N.any()

@@ -76,7 +76,7 @@ def test_a_damaged_snapshot_is_kept_aside_and_an_older_one_replayed(tmp_path: Pa
     head, said = resumed(store)
     assert_is(head, CHAIN[2].after)
     assert len(said) == 1 and "round 3" in said[0]
-    assert path.read_bytes() == before
+    assert path.with_name("000000003.damaged").read_bytes() == before and not path.exists()
 
 
 @pytest.mark.parametrize("length", [0, 7, 300])
@@ -105,6 +105,7 @@ def test_a_damaged_record_ends_the_replay_before_it(tmp_path: Path) -> None:
     store = filled(DiskStore(tmp_path), snapshots=(0, 1))
     damage(tmp_path / "records" / "000000003")
     assert_is(resumed(store)[0], CHAIN[1].after)
+    assert (tmp_path / "records" / "000000003.damaged").exists()
 
 
 def test_missing_results_end_the_replay_before_them(tmp_path: Path) -> None:

@@ -1,0 +1,42 @@
+"""Library use fails closed: data that nothing labels takes no part in a members' run. No node is started here."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import swarm
+from swarm.charter import files
+from swarm.charter.manifest import Admission
+from swarm.charter.signing import SignedCharter
+from swarm.node.config import NodeConfig
+from swarm.node.papers import Papers
+from swarm.sovereignty.labels import Label
+from swarm.sovereignty.policy import Dataset, sovereign_in
+from swarm.state.run import Run
+from tests.unit.charter.samples import charter, identity
+
+
+def test_a_members_run_without_a_policy_is_refused(tmp_path: Path) -> None:
+    files.write(tmp_path / "charter.toml", SignedCharter(charter=charter()))
+    with pytest.raises(swarm.UnlabelledDataError, match=r"policy\.toml"):
+        swarm.join(charter=tmp_path / "charter.toml", bootstrap=["/ip4/127.0.0.1/tcp/1/p2p/x"])
+
+
+def test_without_a_charter_file_a_policy_is_needed_too() -> None:
+    with pytest.raises(swarm.UnlabelledDataError, match=r"policy\.toml"):
+        swarm.join(bootstrap=["/ip4/127.0.0.1/tcp/1/p2p/x"])
+
+
+def dataset(label: Label, residency: str) -> Dataset:
+    return Dataset(name="d", files=("*.txt",), label=label, residency=residency, licence="CC0-1.0", language="de")
+
+
+def test_sovereign_data_stays_in_its_jurisdiction(tmp_path: Path) -> None:
+    bound = sovereign_in([dataset(Label.SOVEREIGN, "FR"), dataset(Label.OPEN, "JP")])
+    assert bound == ("FR",)
+    opened = Run(msgspec.structs.replace(charter(), admission=Admission(kind="open")))
+    config = NodeConfig(join=(), state=str(tmp_path), jurisdiction="DE", sovereign_in=bound)
+    papers = Papers(config, tmp_path, identity(5), lambda _: None)
+    with pytest.raises(swarm.PolicyError, match="sovereign data of FR may not be used by a peer in DE"):
+        papers.passport(opened)
