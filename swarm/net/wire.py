@@ -186,14 +186,17 @@ class GetState(Frame, frozen=True):
 
 
 class Prepare(Frame, frozen=True):
-    """Leader to witness. Answered by `PromiseIs` or `Refusal`."""
+    """Leader to witness. Answered by `PromiseIs` or `Refusal`, or as `AskVote` by a witness at another round."""
 
     round: int
     ballot: Ballot
 
 
 class AskVote(Frame, frozen=True):
-    """Leader to witness, with the votes of more than half of the roster. Answered by `CastVote` or `Refusal`."""
+    """Leader to witness, with the votes of more than half of the roster. Answered by `CastVote` or `Refusal`.
+
+    A witness that has not come to this round says `NeedRecords`; one that is past it gives its record, `RecordIs`.
+    """
 
     proposal: Sealed
     value: bytes
@@ -270,6 +273,12 @@ class RosterClosed(Frame, frozen=True):
 class Propose(Frame, frozen=True):
     proposal: Sealed
     value: bytes
+
+
+class NeedRecords(Frame, frozen=True):
+    """The witness has to be told the records from round `first` on (`PushRecord`) before it can answer."""
+
+    first: int
 
 
 class CastVote(Frame, frozen=True):

@@ -192,6 +192,7 @@ class Engine:
                 end = await run_round(ctx, pending)
                 # That others are ahead is a claim until their records prove it: the inner steps go on meanwhile.
                 while isinstance(end, Behind) and not await self._catch_up():
+                    ctx.doubt_claims()
                     end = await run_round(ctx, pending)
             finally:
                 pending.cancel()

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 
-import msgspec
 import numpy as np
 
 from swarm import events
+from swarm.clock import monotonic_s
 from swarm.errors import ProtocolError
 from swarm.identity.key import Identity
 from swarm.identity.peer_id import PeerId
@@ -17,21 +17,25 @@ from swarm.net.tasks import Signal
 from swarm.net.transport import StreamLostError
 from swarm.round.acceptor import Acceptor
 from swarm.round.deadlines import DeadlineBook, Phase
-from swarm.round.order import ballot_of
 from swarm.round.reduction import Reduction
 from swarm.round.seats import Seats
 from swarm.sovereignty.gate import Gate
 from swarm.state.archive import Archive
+from swarm.state.electorate import Electorate
 from swarm.state.head import Head, Successor
-from swarm.state.records import Decided, Electorate, Value, value_digest
+from swarm.state.records import Decided, Value, round_of, value_digest, verify_record
 from swarm.state.roster import Roster, read_roster
 from swarm.state.run import Run
 from swarm.state.store import Store
 
 SHORT_CALL_S = 3.0
 """Limit for one small question to one peer."""
-MAX_ATTEMPT = 1_000_000
-"""No honest peer gets so far within a round: an attempt takes a second or more."""
+MAX_ATTEMPT = 2**40
+"""Out of reach for ever: no claim raises an attempt by more than `MAX_STEP`, and each of those takes an attempt."""
+MAX_STEP = 8
+"""Attempts beyond its own that a peer follows others at once; who is further away is reached in several steps."""
+DOUBT_S = 5.0
+"""How long claims of being ahead are not acted on after one that nobody's records proved."""
 SLOWEST_BYTES_PER_S = 500_000.0
 """A link slower than this is not waited for in a peer's very first round, when nothing has been observed yet."""
 
@@ -79,9 +83,11 @@ class News:
     record: bytes | None = None
     """A pushed record that may follow the head."""
     called_attempt: int = 0
-    """Highest attempt of the open round that some elector is already in."""
+    """Highest attempt of the open round that some elector is already in, within `MAX_STEP` of this peer's own."""
     known_head: int = 0
     """Highest round that somebody says is committed, beyond those whose record was pushed here."""
+    doubted_until_s: float = 0.0
+    """Until then nobody's word that it is ahead is taken."""
     changed: Signal = field(default_factory=Signal)
 
 
@@ -131,7 +137,7 @@ class Context:
         return self.head.electorate
 
     def ballot(self, attempt: int) -> wire.Ballot:
-        return ballot_of(self.run.id, self.round, attempt, self.electorate)
+        return self.electorate.ballot(self.run.id, self.round, attempt)
 
     def limit_s(self, phase: Phase, attempt: int) -> float:
         guess_s = None
@@ -160,9 +166,10 @@ class Context:
         )
 
     def call_to(self, attempt: int) -> None:
-        """Somebody is already in this attempt of the open round."""
-        if attempt > self.news.called_attempt:
-            self.news.called_attempt = attempt
+        """Somebody is already in this attempt of the open round: this peer follows, a few attempts at a time."""
+        reached = min(attempt, self.attempt + MAX_STEP)
+        if reached > self.news.called_attempt:
+            self.news.called_attempt = reached
             self.news.changed.fire()
 
     def enter_attempt(self, attempt: int) -> None:
@@ -181,22 +188,36 @@ class Context:
         """Where another peer says it is."""
         if status.head > self.round:
             self.told_ahead(status.head)
-        elif status.head == self.head.round and peer in self.electorate.peers and status.attempt < MAX_ATTEMPT:
+        elif status.head == self.head.round and peer in self.electorate.peers:
             self.call_to(status.attempt)
 
     def told_record(self, record: bytes) -> None:
-        """Somebody says a round is committed; verified before it is used."""
-        header = wire.decode(wire.decode(record, _RecordHead).value, _ValueHead)
-        if header.round == self.round:
+        """Somebody says a round is committed. Raises ProtocolError if it is the open one and the record is not good."""
+        round_number = round_of(record)
+        if round_number == self.round:
+            verify_record(
+                record,
+                self.run,
+                self.electorate,
+                round_number=self.round,
+                previous=self.head.record_digest,
+                base_digest=self.head.state_digest,
+            )
             self.news.record = record
             self.news.changed.fire()
-        elif header.round > self.round:
-            self.told_ahead(header.round)
+        elif round_number > self.round:
+            self.told_ahead(round_number)
 
     def told_ahead(self, head: int) -> None:
-        """Somebody has committed round `head`, which is the open one here or later."""
+        """Somebody says it has committed round `head`, which is the open one here or later."""
+        if monotonic_s() < self.news.doubted_until_s:
+            return
         self.news.known_head = max(self.news.known_head, head)
         self.news.changed.fire()
+
+    def doubt_claims(self) -> None:
+        """Nobody had the records of a round that was said to be committed: the rounds go on undisturbed for a while."""
+        self.news.doubted_until_s = monotonic_s() + DOUBT_S
 
     @property
     def is_behind(self) -> bool:
@@ -247,11 +268,3 @@ class Context:
             task.cancel()
         if self.reduction is not None:
             self.reduction.close()
-
-
-class _RecordHead(msgspec.Struct):
-    value: bytes
-
-
-class _ValueHead(msgspec.Struct):
-    round: int

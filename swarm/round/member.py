@@ -78,6 +78,7 @@ async def candidate(ctx: Context, encoded: bytes, holders: Sequence[PeerId]) -> 
     value, _ = read_value(
         encoded,
         ctx.run,
+        ctx.electorate,
         round_number=ctx.round,
         previous=ctx.head.record_digest,
         base_digest=ctx.head.state_digest,

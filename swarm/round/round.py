@@ -109,9 +109,10 @@ async def _attempt(ctx: Context, attempt: int, offer: Offer | None) -> Outcome |
     task = asyncio.create_task(work)
     try:
         while not task.done():
-            if ctx.news.record is not None or ctx.is_behind:
+            if ctx.news.record is not None:
                 return None
-            if ctx.is_forming and ctx.news.called_attempt > attempt:
+            # What is only claimed does not stop an attempt that has its roster.
+            if ctx.is_forming and (ctx.is_behind or ctx.news.called_attempt > attempt):
                 return None
             await first_of(_ended(task), ctx.news.changed.wait())
         return task.result()

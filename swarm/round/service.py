@@ -35,6 +35,8 @@ async def serve_round(ctx: Context, stream: AuditedStream, request: wire.Request
         case wire.CallToAttempt(round_number, ballot):
             if round_number == ctx.round:
                 _check_ballot(ctx, ballot)
+                if stream.remote != ballot.leader:
+                    raise ProtocolError("a call to an attempt by another peer than its leader")
                 ctx.call_to(ballot.attempt)
         case wire.PushRecord(record):
             ctx.told_record(record)
@@ -74,7 +76,7 @@ async def _seat(ctx: Context, stream: AuditedStream, sealed: wire.Sealed) -> Non
 
 def _check_ballot(ctx: Context, ballot: wire.Ballot) -> None:
     """A ballot of the open round names the leader everybody computes for its attempt."""
-    if not 1 <= ballot.attempt <= MAX_ATTEMPT or ballot != ctx.ballot(ballot.attempt):
+    if ballot.attempt > MAX_ATTEMPT or not ctx.electorate.has_ballot(ctx.run.id, ctx.round, ballot):
         raise ProtocolError(f"a ballot that no attempt of round {ctx.round} has")
 
 

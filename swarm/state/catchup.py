@@ -17,8 +17,9 @@ from swarm.identity.peer_id import PeerId
 from swarm.net import wire
 from swarm.net.calls import Caller
 from swarm.net.transport import StreamLostError
+from swarm.state.chain import Mark
 from swarm.state.head import Head, apply_results
-from swarm.state.records import NO_RECORD, Decided, Electorate, verify_record
+from swarm.state.records import Decided
 from swarm.state.roster import result_digest
 from swarm.state.run import Run
 from swarm.state.store import KEPT_ROUNDS, Store
@@ -42,16 +43,6 @@ class CaughtUp:
     head: Head
     replayed: bool
     bytes_received: int
-
-
-@dataclass(frozen=True)
-class _Mark:
-    """A verified point of the chain."""
-
-    round: int
-    digest: bytes
-    electorate: Electorate
-    state_digest: bytes
 
 
 class CatchUp:
@@ -90,7 +81,7 @@ class CatchUp:
         return CaughtUp(caught.head, replayed, self._received)
 
     async def _once(self, head: Head | None) -> CaughtUp:
-        mark = self._genesis() if head is None else self._mark_of(head)
+        mark = Mark.genesis(self._run) if head is None else _mark_of(head)
         decided: list[Decided] = []
         furthest = await self._rank_donors()
         for donor in self._donors:
@@ -146,21 +137,10 @@ class CatchUp:
             return
         answered[donor] = status.head
 
-    def _genesis(self) -> _Mark:
-        digest = bytes.fromhex(self._run.charter.model.state_digest)
-        return _Mark(0, NO_RECORD, Electorate.genesis(self._run), digest)
+    def _mark_after(self, mark: Mark, decided: Decided | None) -> Mark:
+        return mark if decided is None else Mark.after(self._run, decided)
 
-    @staticmethod
-    def _mark_of(head: Head) -> _Mark:
-        return _Mark(head.round, head.record_digest, head.electorate, head.state_digest)
-
-    def _mark_after(self, mark: _Mark, decided: Decided | None) -> _Mark:
-        if decided is None:
-            return mark
-        electorate = Electorate.after(self._run, decided.roster)
-        return _Mark(decided.value.round, decided.digest, electorate, decided.value.state_digest)
-
-    async def _records(self, donor: PeerId, mark: _Mark) -> list[Decided]:
+    async def _records(self, donor: PeerId, mark: Mark) -> list[Decided]:
         """Records after `mark` that this donor has, as far as they verify."""
         decided: list[Decided] = []
         while True:
@@ -175,14 +155,7 @@ class CatchUp:
                         answer = await stream.receive(wire.RecordIs | wire.Missing, wire.MAX_CONTROL_BYTES)
                     if isinstance(answer, wire.Missing):
                         break
-                    item = verify_record(
-                        answer.record,
-                        self._run,
-                        mark.electorate,
-                        round_number=mark.round + 1,
-                        previous=mark.digest,
-                        base_digest=mark.state_digest,
-                    )
+                    item = mark.verify(self._run, answer.record)
                     self._received += len(answer.record)
                     decided.append(item)
                     mark = self._mark_after(mark, item)
@@ -239,7 +212,7 @@ class CatchUp:
             return results
         return None
 
-    async def _download(self, mark: _Mark) -> tuple[np.ndarray, ...] | None:
+    async def _download(self, mark: Mark) -> tuple[np.ndarray, ...] | None:
         """Every vector of the state at `mark`, each piece checked; None if the donors cannot complete it."""
         run = self._run
         count = (1 + run.rule.vectors) * run.grid.chunks
@@ -256,7 +229,7 @@ class CatchUp:
         return None if missing else vectors
 
     async def _pieces(
-        self, donor: PeerId, mark: _Mark, batch: Sequence[int], vectors: tuple[np.ndarray, ...]
+        self, donor: PeerId, mark: Mark, batch: Sequence[int], vectors: tuple[np.ndarray, ...]
     ) -> set[int]:
         """Puts pieces that verify into `vectors`; returns which."""
         run, got = self._run, set[int]()
@@ -291,3 +264,7 @@ class CatchUp:
         finally:
             stream.close()
         return got
+
+
+def _mark_of(head: Head) -> Mark:
+    return Mark(head.round, head.record_digest, head.electorate, head.state_digest)

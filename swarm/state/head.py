@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from swarm.state.records import NO_RECORD, Decided, Electorate
+from swarm.state.electorate import Electorate
+from swarm.state.records import NO_RECORD, Decided
 from swarm.state.run import Run
 from swarm.vector.digest import chunk_bytes, root_of_state, state_leaf
 

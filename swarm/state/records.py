@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import blake3
+import msgspec
 
 from swarm.errors import ProtocolError
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
+from swarm.state.electorate import Electorate
 from swarm.state.roster import Roster, read_roster
 from swarm.state.run import Run
 
@@ -47,36 +49,6 @@ class Record(wire.Frame, frozen=True):
 
 
 @dataclass(frozen=True)
-class Electorate:
-    """Who votes on a round. Every quorum is more than half of them."""
-
-    peers: frozenset[PeerId]
-    """Peers of the last committed roster, or the charter's genesis."""
-    witnesses: frozenset[PeerId]
-    """Charter witnesses: they vote and never reduce."""
-    undialable: frozenset[PeerId] = frozenset()
-
-    @property
-    def voters(self) -> frozenset[PeerId]:
-        return self.peers | self.witnesses
-
-    @property
-    def quorum(self) -> int:
-        return len(self.voters) // 2 + 1
-
-    @classmethod
-    def genesis(cls, run: Run) -> "Electorate":
-        genesis = run.charter.genesis
-        return cls(frozenset(genesis.peers), frozenset(genesis.witnesses))
-
-    @classmethod
-    def after(cls, run: Run, roster: Roster) -> "Electorate":
-        """The electorate of the round after one that committed with this roster."""
-        undialable = frozenset(seat.peer for seat in roster.seats if not seat.dialable)
-        return cls(frozenset(roster.peers), frozenset(run.charter.genesis.witnesses), undialable)
-
-
-@dataclass(frozen=True)
 class Decided:
     """A verified record."""
 
@@ -92,9 +64,13 @@ def value_digest(value: bytes) -> bytes:
 
 
 def read_value(
-    data: bytes, run: Run, *, round_number: int, previous: bytes, base_digest: bytes
+    data: bytes, run: Run, electorate: Electorate, *, round_number: int, previous: bytes, base_digest: bytes
 ) -> tuple[Value, Roster]:
-    """A value that may follow the given head. Raises ProtocolError for anything that is wrong with it."""
+    """A value that may follow the given head. Raises ProtocolError for anything that is wrong with it.
+
+    Its roster must be one that a leader of this electorate may have closed: in a ballot the electorate computes, with a
+    quorum of its voters there (witnesses promise without a seat).
+    """
     value = wire.decode(data, Value)
     if (value.run_id, value.epoch, value.round) != (run.id, 0, round_number):
         raise ProtocolError(f"a value of another run, epoch or round (wanted round {round_number}, got {value.round})")
@@ -103,13 +79,39 @@ def read_value(
     roster = read_roster(value.roster, run, base_digest)
     if roster.round != round_number or value.weights != roster.weights:
         raise ProtocolError("a value whose weights are not its roster's by the charter's policy")
+    if not electorate.has_ballot(run.id, round_number, roster.ballot):
+        raise ProtocolError(f"a value whose roster is of a ballot that no attempt of round {round_number} has")
+    if not electorate.has_quorum(electorate.witnesses.union(roster.peers)):
+        raise ProtocolError(f"a value whose roster has no quorum of round {round_number}'s electorate in it")
     if not len(value.chunk_digests) == len(value.contributors) == run.grid.chunks:
         raise ProtocolError("a value with the wrong number of chunks")
     if {len(digest) for digest in (*value.chunk_digests, value.state_digest)} != {DIGEST_BYTES}:
         raise ProtocolError("a value with a digest of the wrong length")
-    for bitmap in value.contributors:
-        roster.contributors(bitmap)
+    check_contributors(run, roster, value.contributors)
     return value, roster
+
+
+def check_contributors(run: Run, roster: Roster, contributors: Sequence[bytes]) -> None:
+    """Refuses bitmaps that a committed value must not have, one per chunk.
+
+    A committed state goes to every region, and the difference of two states is the mean between them. So where there
+    is more than one region no chunk may be the mean of fewer members than may cross a border together.
+
+    Raises:
+        ProtocolError: a bitmap does not fit the roster, or a mean has too few members.
+    """
+    least = run.charter.reduce.min_contributors if len(run.charter.regions) > 1 else 1
+    for bitmap in contributors:
+        members = roster.members_in(bitmap)
+        if 0 < members < least:
+            raise ProtocolError(
+                f"a chunk is the mean of {members} members and the charter lets no fewer than {least} cross a border"
+            )
+
+
+def round_of(record: bytes) -> int:
+    """The round a record says it is of, nothing verified. ProtocolError if it says none."""
+    return wire.decode(wire.decode(record, _RecordHead).value, _ValueHead).round
 
 
 def count_votes(
@@ -135,7 +137,9 @@ def verify_record(
     """
     record = wire.decode(data, Record)
     digest = value_digest(record.value)
-    value, roster = read_value(record.value, run, round_number=round_number, previous=previous, base_digest=base_digest)
+    value, roster = read_value(
+        record.value, run, electorate, round_number=round_number, previous=previous, base_digest=base_digest
+    )
     if len(record.votes) > len(electorate.voters):
         raise ProtocolError("a record with more votes than there are electors")
     by_ballot = count_votes(record.votes, run, round_number, digest)
@@ -143,3 +147,11 @@ def verify_record(
     if most < electorate.quorum:
         raise ProtocolError(f"a record of round {round_number} with {most} valid votes, {electorate.quorum} are needed")
     return Decided(data, digest, value, roster)
+
+
+class _RecordHead(msgspec.Struct):
+    value: bytes
+
+
+class _ValueHead(msgspec.Struct):
+    round: int
