@@ -32,6 +32,7 @@ from swarm.round.witness import Witness
 from swarm.sovereignty.gate import Gate
 from swarm.sovereignty.labels import Label
 from swarm.sovereignty.ledger import Ledger
+from swarm.state.chain import Chain
 from swarm.state.donor import Donor
 from swarm.state.head import Head
 from swarm.state.resume import read_state_zero, state_zero
@@ -61,7 +62,7 @@ class BootstrapNode:
         base_N = read_state_zero(charter.with_suffix("").with_name(charter.stem + ".state0.safetensors"))
         self._head: Head | None = None if base_N is None else state_zero(self._run, base_N)
         self._donor = Donor(self._run, self._store)
-        self._witness = Witness(self._run, self._identity, Acceptor(self._store))
+        self._witness = Witness(self._run, self._identity, Acceptor(self._store), Chain(self._run, self._store))
         self._is_witness = self._identity.peer_id in self._run.charter.genesis.witnesses
 
     async def run(self, announce: Announce) -> None:
@@ -110,11 +111,12 @@ class BootstrapNode:
             case wire.GetRecords() | wire.GetState() | wire.GetResults():
                 await stream.send(wire.Missing())
             case wire.Prepare() if self._is_witness:
-                await stream.send(await self._witness.prepare(request))
+                await stream.send(await self._witness.prepare(request, stream.remote))
             case wire.AskVote() if self._is_witness:
-                await stream.send(await self._witness.vote(request))
-            case wire.PushRecord():
-                return
+                await stream.send(await self._witness.vote(request, stream.remote))
+            case wire.PushRecord(record):
+                if self._is_witness:
+                    await self._witness.learn(record)
             case _:
                 raise ProtocolError(f"a bootstrap node does not answer {type(request).__name__}")
 

@@ -40,6 +40,7 @@ from swarm.sovereignty.gate import Gate
 from swarm.sovereignty.labels import Label
 from swarm.sovereignty.ledger import Ledger
 from swarm.state.archive import Archive
+from swarm.state.chain import Chain
 from swarm.state.head import Head
 from swarm.state.records import Decided
 from swarm.state.resume import state_zero
@@ -212,19 +213,22 @@ class Simulation:
             self.errors.append(error)
 
     async def start_witness(self, number: int) -> SimPeer:
-        """Starts (or restarts) a vote-only acceptor: a door that answers Prepare and AskVote, and a disk."""
+        """Starts (or restarts) a witness: a door that answers Prepare and AskVote and takes records, and a disk."""
         peer = self._machine(number)
         member = MEMBER_KEYS[number % len(self.charter.members)]
         passport = issue(member, self.charter, peer.id, "DE", CREATED_S + 10**7, float(CREATED_S))
         gate = Gate(region=passport.payload.region, label=Label.PRIVATE, min_contributors=1)
-        witness = Witness(self.run_info, peer.identity, Acceptor(self._mount(peer)))
+        store = self._mount(peer)
+        witness = Witness(self.run_info, peer.identity, Acceptor(store), Chain(self.run_info, store))
 
         async def dispatch(stream: AuditedStream, request: wire.Request, passport: Passport) -> None:
             match request:
                 case wire.Prepare():
-                    await stream.send(await witness.prepare(request))
+                    await stream.send(await witness.prepare(request, stream.remote))
                 case wire.AskVote():
-                    await stream.send(await witness.vote(request))
+                    await stream.send(await witness.vote(request, stream.remote))
+                case wire.PushRecord(record):
+                    await witness.learn(record)
                 case _:
                     await stream.send(wire.Refusal("witness", "a witness only votes"))
 

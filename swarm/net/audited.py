@@ -31,6 +31,7 @@ _KIND_OF: dict[type[wire.Frame], Kind] = {
     wire.CharterIs: Kind.CHARTER,
     wire.CastVote: Kind.VOTE,
     wire.PromiseIs: Kind.VOTE,
+    wire.NeedRecords: Kind.CONTROL,
     wire.AskVote: Kind.VOTE,
     wire.JoinRound: Kind.CONTROL,
     wire.RosterClosed: Kind.CONTROL,

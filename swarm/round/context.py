@@ -23,7 +23,7 @@ from swarm.sovereignty.gate import Gate
 from swarm.state.archive import Archive
 from swarm.state.electorate import Electorate
 from swarm.state.head import Head, Successor
-from swarm.state.records import Decided, Value, round_of, value_digest, verify_record
+from swarm.state.records import Decided, Value, read_value, round_of, value_digest, verify_record
 from swarm.state.roster import Roster, read_roster
 from swarm.state.run import Run
 from swarm.state.store import Store
@@ -163,6 +163,25 @@ class Context:
                 tokens=0 if offer is None else offer.tokens,
                 accepted=self.acceptor.accepted_in(self.round),
             )
+        )
+
+    def check_accepted(self, ballot: wire.Ballot, accepted: wire.Accepted | None) -> None:
+        """What a voter says it has voted for when it promises `ballot`; a vote nobody can have cast is no promise.
+
+        Raises:
+            ProtocolError: its ballot is none or later than the promise, or its value cannot follow this head.
+        """
+        if accepted is None:
+            return
+        if accepted.ballot > ballot or not self.electorate.has_ballot(self.run.id, self.round, accepted.ballot):
+            raise ProtocolError("a vote in a ballot that is none, or later than the promise it comes with")
+        read_value(
+            accepted.value,
+            self.run,
+            self.electorate,
+            round_number=self.round,
+            previous=self.head.record_digest,
+            base_digest=self.head.state_digest,
         )
 
     def call_to(self, attempt: int) -> None:

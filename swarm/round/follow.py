@@ -52,7 +52,9 @@ class _Follower:
         self._silence_s = max(rule.floor_s, _HEARTBEATS_MISSED * HEARTBEAT_S)
         # A leader waits at most a ceiling before it begins and another one for its quorum; who left before its leader
         # gives up would come to every table too early and leave it too early.
-        self._forming_until_s = self._joined_s + 2 * rule.ceiling_s + self._silence_s
+        self._until_s = self._joined_s + 2 * rule.ceiling_s + self._silence_s
+        self._joined = 1
+        self._last_join_s = self._joined_s
 
     async def run(self) -> Outcome:
         self._ctx.is_forming = True
@@ -78,9 +80,12 @@ class _Follower:
 
     async def _take(self, frame: wire.LeaderFrame) -> Outcome | None:
         match frame:
-            case wire.Waiting():
-                if self._ctx.is_forming and monotonic_s() > self._forming_until_s:
-                    return self._without("no roster was formed in time")
+            case wire.Waiting(joined):
+                if joined > self._joined:
+                    self._joined, self._last_join_s = joined, monotonic_s()
+                if monotonic_s() > self._until_s:
+                    awaited = "roster" if self._ctx.is_forming else "certificate" if self._has_voted else "proposal"
+                    return self._without(f"the leader lives and no {awaited} came from it in time")
                 return None
             case wire.RosterClosed(sealed):
                 return self._reduce(sealed)
@@ -101,15 +106,20 @@ class _Follower:
         if self._reducing is not None:
             raise ProtocolError("a second roster in one attempt")
         ctx.is_forming = False
-        form_s = monotonic_s() - self._joined_s
-        ctx.book.observe(Phase.JOIN, form_s)
+        now_s = monotonic_s()
+        # From this peer's join to the last one: how long the leader waited for those who never came is no measure.
+        last_join_s = now_s if len(roster.seats) > self._joined else self._last_join_s
+        ctx.book.observe(Phase.JOIN, last_join_s - self._joined_s)
+        # Twice, since an owner may fail at its deadline and another one reduce its chunks anew.
+        attempt = self._ballot.attempt
+        self._until_s = now_s + 2 * ctx.limit_s(Phase.REDUCE, attempt) + ctx.limit_s(Phase.VOTE, attempt)
         ctx.sink(
             events.RosterReady(
                 round=roster.round,
                 attempt=self._ballot.attempt,
                 leader=self._ballot.leader,
                 peers=roster.peers,
-                form_s=form_s,
+                form_s=now_s - self._joined_s,
             )
         )
         reduction = begin_reduction(ctx, roster, self._offer)
@@ -134,6 +144,7 @@ class _Follower:
         if sealed_vote is None:
             return Aborted("this peer has promised a later attempt")
         self._has_voted = True
+        self._until_s = monotonic_s() + 2 * ctx.limit_s(Phase.VOTE, self._ballot.attempt)
         await self._stream.send(wire.CastVote(sealed_vote))
         return None
 

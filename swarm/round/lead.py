@@ -13,13 +13,15 @@ from swarm.identity.peer_id import PeerId
 from swarm.net import wire
 from swarm.net.transport import StreamLostError
 from swarm.round.acceptor import highest
+from swarm.round.canvass import ask_promise, ask_vote
 from swarm.round.closing import Close, decide
 from swarm.round.context import SHORT_CALL_S, Aborted, Context, InDoubt, Offer, Outcome
 from swarm.round.deadlines import Phase
 from swarm.round.member import Candidate, begin_reduction, candidate, commit, reduce, vote
 from swarm.round.seats import Guest
+from swarm.state.electorate import Electorate
 from swarm.state.head import apply_results
-from swarm.state.records import Electorate, Record, Value, value_digest
+from swarm.state.records import Record, Value, check_contributors, value_digest
 from swarm.state.roster import Roster, read_roster, result_digest
 
 _PROBE_EVERY_S = 1.0
@@ -59,27 +61,28 @@ class _Leader:
         if aborted is not None:
             return aborted
         self._ctx.is_forming = False
-        accepted = highest(
-            [
-                found
-                for found in (
-                    self._ctx.acceptor.accepted_in(self._ctx.round),
-                    *(guest.join.accepted for guest in self._guests()),
-                    *(promise.accepted for promise in self._promises.values()),
-                )
-                if found is not None
-            ]
-        )
-        if accepted is not None:
-            holders = [guest.peer for guest in self._guests()]
-            return await self._decide(await candidate(self._ctx, accepted.value, holders))
-        return await self._decide(await self._reduce())
+        accepted = highest(self._accepted())
+        if accepted is None:
+            return await self._decide(await self._reduce())
+        holders = [guest.peer for guest in self._guests()]
+        return await self._decide(await candidate(self._ctx, accepted.value, holders))
 
     def close(self) -> None:
         for task in self._helpers:
             task.cancel()
         for guest in self._guests():
             guest.dismiss()
+
+    def _accepted(self) -> list[wire.Accepted]:
+        """The highest vote of each voter whose promise this leader holds; nobody else's word on votes counts."""
+        ctx = self._ctx
+        voters = ctx.electorate.voters
+        found = (
+            ctx.acceptor.accepted_in(ctx.round),
+            *(guest.join.accepted for guest in self._guests() if guest.peer in voters),
+            *(promise.accepted for promise in self._promises.values()),
+        )
+        return [vote for vote in found if vote is not None]
 
     # --- forming ------------------------------------------------------------------------------------------------------
 
@@ -112,7 +115,7 @@ class _Leader:
                 limit_s=limit_s,
             ):
                 case Close():
-                    ctx.book.observe(Phase.JOIN, self._join_spread_s())
+                    ctx.book.observe(Phase.JOIN, ctx.seats.join_spread_s(ctx.round, self._ballot, self._began_s))
                     return None
                 case wait:
                     past_limit = monotonic_s() - self._began_s >= limit_s
@@ -164,19 +167,12 @@ class _Leader:
         await asyncio.gather(*(self._ask_witness(peer) for peer in witnesses))
 
     async def _ask_witness(self, peer: PeerId) -> None:
-        ctx = self._ctx
-        request = wire.Prepare(ctx.round, self._ballot)
         while True:
             try:
-                answer = await ctx.caller.ask(peer, request, wire.PromiseIs, wire.MAX_CONTROL_BYTES, SHORT_CALL_S)
-                promise = wire.unseal(answer.promise, wire.Promise)
-                if answer.promise.author == peer and (promise.run_id, promise.round, promise.ballot) == (
-                    ctx.run.id,
-                    ctx.round,
-                    self._ballot,
-                ):
+                promise = await ask_promise(self._ctx, peer, self._ballot)
+                if promise is not None:
                     self._promises[peer] = promise
-                    ctx.seats.changed.fire()
+                    self._ctx.seats.changed.fire()
                 return
             except (StreamLostError, ProtocolError):
                 await asyncio.sleep(_PROBE_EVERY_S)
@@ -191,10 +187,6 @@ class _Leader:
                 electors=len(electorate.voters),
             )
         )
-
-    def _join_spread_s(self) -> float:
-        first_s = self._ctx.seats.waiting_since_s(self._ctx.round, self._ballot)
-        return monotonic_s() - min(self._began_s, self._began_s if first_s is None else first_s)
 
     def _guests(self) -> list[Guest]:
         return self._ctx.seats.at(self._ctx.round, self._ballot)
@@ -224,7 +216,8 @@ class _Leader:
         contributors = tuple(result.contributors for result in results)
         if not any(roster.contributors(bitmap) for bitmap in contributors):
             raise ProtocolError("nobody gave an update")
-        if not self._could_go_on(roster, contributors):
+        check_contributors(ctx.run, roster, contributors)
+        if not self._could_go_on(roster):
             raise ProtocolError("too many of this roster were lost on the way to commit anything after it")
         encoded = [result.data for result in results]
         successor = await apply_results(ctx.run, ctx.head, encoded)
@@ -243,16 +236,14 @@ class _Leader:
         data = wire.encode(value)
         return Candidate(data, value_digest(data), value, encoded, successor)
 
-    def _could_go_on(self, roster: Roster, contributors: tuple[bytes, ...]) -> bool:
+    def _could_go_on(self, roster: Roster) -> bool:
         """Whether enough of the roster is still here to be the next round's quorum; if not, a new roster is formed.
 
-        A committed value makes its roster the electorate, and an electorate that has lost its quorum stays stuck.
+        A committed value makes its roster the electorate, and an electorate that has lost its quorum stays stuck. Who
+        withheld its update is here as long as its stream is.
         """
-        counted = {roster.seats[seat].peer for bitmap in contributors for seat in roster.contributors(bitmap)}
         present = {self._ctx.me, *(guest.peer for guest in self._guests())}
-        heard = {seat.peer for seat in roster.seats if seat.peer in counted or not seat.contributes}
-        after = Electorate.after(self._ctx.run, roster)
-        return len((present & heard | self._promises.keys()) & after.voters) >= after.quorum
+        return Electorate.after(self._ctx.run, roster).has_quorum(present | self._promises.keys())
 
     # --- deciding -----------------------------------------------------------------------------------------------------
 
@@ -285,7 +276,7 @@ class _Leader:
                 question = wire.AskVote(proposal, held.encoded, tuple(votes.values()))
                 for peer in sorted(electorate.witnesses - {ctx.me}):
                     self._helpers.append(asyncio.create_task(self._ask_vote(peer, question, held, votes)))
-            if len(votes.keys() & electorate.voters) >= electorate.quorum:
+            if electorate.has_quorum(votes):
                 break
             left_s = until_s - monotonic_s()
             if left_s <= 0 or not await ctx.seats.changed.wait_within(left_s):
@@ -297,7 +288,7 @@ class _Leader:
         for guest in guests:
             guest.tell(wire.Committed(record))
         told = {ctx.me, *(guest.peer for guest in guests)}
-        others = (electorate.peers | ctx.announced().keys()) - told
+        others = (electorate.voters | ctx.announced().keys()) - told
         ctx.in_background(ctx.push(sorted(others), wire.PushRecord(record)))
         return outcome
 
@@ -318,9 +309,9 @@ class _Leader:
         ctx = self._ctx
         wanted = wire.Vote(ctx.run.id, ctx.round, self._ballot, held.digest)
         try:
-            answer = await ctx.caller.ask(peer, question, wire.CastVote, wire.MAX_REQUEST_BYTES, SHORT_CALL_S)
-            if answer.vote.author == peer and wire.unseal(answer.vote, wire.Vote) == wanted:
-                votes[peer] = answer.vote
+            given = await ask_vote(ctx, peer, question, wanted)
+            if given is not None:
+                votes[peer] = given
                 ctx.seats.changed.fire()
         except (StreamLostError, ProtocolError):
             return  # a witness that cannot be reached has not voted

@@ -2,7 +2,7 @@
 
     wait for this peer's update (or for a reason to act without it)
     attempt 1, 2, ...   lead it or follow its leader           lead.py, follow.py
-        form                signed joins -> one signed roster    closing.py, seats.py
+        form                signed joins -> one signed roster    closing.py, seats.py, canvass.py
         reduce              chunk owners, int8, error feedback   reduction.py, piles.py
         vote                durable votes -> certificate         acceptor.py, member.py
     commit              the successor becomes the head; what was not delivered is carried on   settle.py
@@ -133,6 +133,7 @@ async def _from_news(ctx: Context) -> Committed | None:
         ctx.sink(events.FrameRefused(peer="", reason=str(error)))
     except StreamLostError as error:
         ctx.sink(events.RoundAborted(round=ctx.round, attempt=0, reason=str(error)))
+        await asyncio.sleep(_LONGEST_BACKOFF_S)  # whoever told this peer will tell it again at once
     return None
 
 

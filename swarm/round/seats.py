@@ -87,6 +87,7 @@ class Seats:
         self._guests: dict[tuple[int, wire.Ballot], dict[PeerId, Guest]] = {}
         self.changed = Signal()
         self.first_at_s: dict[tuple[int, wire.Ballot], float] = {}
+        self._last_at_s: dict[tuple[int, wire.Ballot], float] = {}
 
     def add(self, guest: Guest, now_s: float) -> None:
         """Seats a guest; one that comes again replaces its older stream."""
@@ -94,6 +95,8 @@ class Seats:
         self.first_at_s.setdefault(key, now_s)
         table = self._guests.setdefault(key, {})
         before = table.get(guest.peer)
+        if before is None:
+            self._last_at_s[key] = now_s
         table[guest.peer] = guest
         if before is not None:
             before.dismiss()
@@ -108,9 +111,19 @@ class Seats:
         """When the first guest of an attempt sat down, if one is still there."""
         return self.first_at_s.get((round_number, ballot)) if self.at(round_number, ballot) else None
 
+    def join_spread_s(self, round_number: int, ballot: wire.Ballot, leader_s: float) -> float:
+        """Seconds from the first join of an attempt to the last, its leader's (at `leader_s`) included.
+
+        How long the leader then waited for somebody who never came says nothing about how long joining takes.
+        """
+        key = (round_number, ballot)
+        first_s, last_s = self.first_at_s.get(key, leader_s), self._last_at_s.get(key, leader_s)
+        return max(last_s, leader_s) - min(first_s, leader_s)
+
     def clear_before(self, round_number: int, attempt: int) -> None:
         """Sends everyone home who waits for an earlier round, or for an attempt this peer will not lead any more."""
         for key in [key for key in self._guests if (key[0], key[1].attempt) < (round_number, attempt)]:
             for guest in self._guests.pop(key).values():
                 guest.dismiss()
             self.first_at_s.pop(key, None)
+            self._last_at_s.pop(key, None)

@@ -67,6 +67,8 @@ async def _seat(ctx: Context, stream: AuditedStream, sealed: wire.Sealed) -> Non
     if join.ballot.attempt < ctx.attempt:
         await stream.send(wire.Refusal("late", f"this peer is in attempt {ctx.attempt} already"))
         return
+    if stream.remote in ctx.electorate.voters:
+        ctx.check_accepted(join.ballot, join.accepted)
     if stream.remote in ctx.electorate.peers:
         ctx.call_to(join.ballot.attempt)
     guest = Guest(stream, sealed, join, seat)

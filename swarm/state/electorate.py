@@ -36,7 +36,7 @@ class Electorate:
         return len(self.voters.intersection(peers)) >= self.quorum
 
     def ballot(self, run_id: str, round_number: int, attempt: int) -> Ballot:
-        """The ballot of an attempt: its leader is first by hash(run, round, attempt, peer), dialable peers before others.
+        """The ballot of an attempt: its leader is first by hash(run, round, attempt, peer), dialable peers first.
 
         Witnesses never lead: they hold no state.
         """

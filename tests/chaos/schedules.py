@@ -293,7 +293,7 @@ class Schedule:
         that cannot be dialled cannot give them to anybody.
         """
         ids = {peer_identity(number).peer_id for number in alive}
-        givers = [self.sim.peers[number] for number in alive - self.undialable]
+        givers = [self.sim.peers[number] for number in alive - self.undialable - {WITNESS}]
         latest = max(self.sim.peers, key=self.last_round)
         head = self.last_round(latest)
         electorates = [self._electorate_after(latest, head)]

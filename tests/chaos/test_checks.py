@@ -13,7 +13,7 @@ from swarm.net.memory import run_virtual
 from swarm.round import member, results
 from swarm.round.acceptor import AcceptorState
 from swarm.round.reduction import Reduction
-from swarm.state.records import Electorate
+from swarm.state.electorate import Electorate
 from tests.chaos.checks import check_agreement, check_bugs, check_heads, check_promises, check_records, check_replay
 from tests.simulation import Simulation, make_charter
 

@@ -12,6 +12,7 @@ from swarm.net import wire
 from swarm.node.engine import MAX_CLOCK_SKEW_S, read_announcement
 from swarm.round.acceptor import Acceptor, AcceptorState
 from swarm.round.witness import Witness
+from swarm.state.chain import Chain
 from swarm.state.records import Record, Value, value_digest, verify_record
 from swarm.state.roster import read_join, read_roster
 from swarm.state.run import Run
@@ -108,14 +109,15 @@ def test_questions_to_a_witness(value: Value, proposal: wire.Proposal, votes: li
     )
 
     async def main() -> None:
-        witness = Witness(RUN, peer_identity(90), Acceptor(MemoryStore()))
+        store = MemoryStore()
+        witness = Witness(RUN, peer_identity(90), Acceptor(store), Chain(RUN, store))
         for one in (proposal, bound):
             question = wire.AskVote(wire.seal(ROGUE, one), encoded, tuple(wire.seal(ROGUE, vote) for vote in votes))
             try:
-                answer = await witness.vote(question)
+                answer = await witness.vote(question, ROGUE.peer_id)
             except ProtocolError:
                 continue
-            assert isinstance(answer, wire.Refusal)
+            assert isinstance(answer, wire.Refusal | wire.NeedRecords)
         assert witness.acceptor.state == AcceptorState(0)
 
     asyncio.run(main())

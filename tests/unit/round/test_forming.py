@@ -10,8 +10,7 @@ from swarm.charter.manifest import Deadlines
 from swarm.identity.peer_id import PeerId
 from swarm.round.closing import Close, Wait, decide
 from swarm.round.deadlines import DeadlineBook, Phase, deadline_s
-from swarm.round.order import ballot_of
-from swarm.state.records import Electorate
+from swarm.state.electorate import Electorate
 
 RULE = Deadlines(floor_s=2.0, ceiling_s=60.0, mad_factor=6.0)
 NAMES = [PeerId(name) for name in "abcdefg"]
@@ -45,22 +44,22 @@ def electorate(*names: PeerId, undialable: frozenset[PeerId] = frozenset()) -> E
 
 
 def test_attempts_move_the_lead_around_and_witnesses_never_have_it() -> None:
-    leaders = [ballot_of("run", 5, attempt, electorate(*NAMES)).leader for attempt in range(1, 60)]
+    leaders = [electorate(*NAMES).ballot("run", 5, attempt).leader for attempt in range(1, 60)]
     assert set(leaders) == set(NAMES)
-    assert [ballot_of("run", 5, attempt, electorate(*reversed(NAMES))).leader for attempt in range(1, 60)] == leaders
-    assert [ballot_of("run", 6, attempt, electorate(*NAMES)).leader for attempt in range(1, 60)] != leaders
-    assert [ballot_of("nur", 5, attempt, electorate(*NAMES)).leader for attempt in range(1, 60)] != leaders
+    assert [electorate(*reversed(NAMES)).ballot("run", 5, attempt).leader for attempt in range(1, 60)] == leaders
+    assert [electorate(*NAMES).ballot("run", 6, attempt).leader for attempt in range(1, 60)] != leaders
+    assert [electorate(*NAMES).ballot("nur", 5, attempt).leader for attempt in range(1, 60)] != leaders
 
 
 def test_peers_that_can_be_dialled_come_first() -> None:
     some = electorate(*NAMES, undialable=frozenset(NAMES[1:]))
-    assert {ballot_of("run", 1, attempt, some).leader for attempt in range(1, 40)} == {NAMES[0]}
+    assert {some.ballot("run", 1, attempt).leader for attempt in range(1, 40)} == {NAMES[0]}
     none = electorate(*NAMES[:2], undialable=frozenset(NAMES[:2]))
-    assert ballot_of("run", 1, 1, none).leader in NAMES[:2]
+    assert none.ballot("run", 1, 1).leader in NAMES[:2]
 
 
 def test_ballots_order_by_attempt_first() -> None:
-    ballots = [ballot_of("run", 1, attempt, electorate(*NAMES)) for attempt in range(1, 30)]
+    ballots = [electorate(*NAMES).ballot("run", 1, attempt) for attempt in range(1, 30)]
     assert ballots == sorted(ballots)
 
 

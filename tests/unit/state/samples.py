@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import msgspec
 import numpy as np
@@ -65,9 +66,10 @@ def roster_of(run: Run, joins: Sequence[wire.Sealed], leader: Identity, ballot: 
 
 
 def sealed_roster(run: Run, head: Head, crew: Sequence[Identity], ballot: wire.Ballot) -> wire.Sealed:
-    """A good roster of a crew, each peer of a member of its own; the crew's first leads."""
+    """A good roster of a crew, each peer of a member of its own; the ballot's leader is one of them."""
     joins = [wire.seal(one, join_of(run, head, one, ballot, member=n)) for n, one in enumerate(crew)]
-    return roster_of(run, joins, crew[0], ballot, head)
+    leader = next(one for one in crew if one.peer_id == ballot.leader)
+    return roster_of(run, joins, leader, ballot, head)
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,15 @@ def vote_for(run: Run, round_number: int, ballot: wire.Ballot, digest: bytes) ->
     return wire.Vote(run.id, round_number, ballot, digest)
 
 
+def ballot_of(run: Run, head: Head, crew: Sequence[Identity]) -> wire.Ballot:
+    """The first ballot of the round after `head` that one of the crew leads."""
+    ballots = (head.electorate.ballot(run.id, head.round + 1, attempt) for attempt in count(1))
+    return next(ballot for ballot in ballots if ballot.leader in {one.peer_id for one in crew})
+
+
 async def make_round(run: Run, head: Head, crew: Sequence[Identity], *, seed: int = 0) -> MadeRound:
     """A round that a crew commits with a random mean; every member of the crew votes."""
-    ballot = ballot_led_by(crew[0])
+    ballot = ballot_of(run, head, crew)
     sealed = sealed_roster(run, head, crew, ballot)
     roster = read_roster(sealed, run, head.state_digest)
     mean_N = np.random.default_rng(seed).standard_normal(run.grid.elements).astype(np.float32)

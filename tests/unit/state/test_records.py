@@ -1,5 +1,7 @@
 """A record stands alone: only what a quorum of the right electorate signed, on the right history, is believed."""
 
+from collections.abc import Sequence
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -8,10 +10,29 @@ from hypothesis import strategies as st
 from swarm.errors import ProtocolError
 from swarm.identity.key import Identity
 from swarm.net import wire
-from swarm.state.records import NO_RECORD, Decided, Electorate, Record, value_digest, verify_record
+from swarm.state.electorate import Electorate
+from swarm.state.records import (
+    NO_RECORD,
+    Decided,
+    Record,
+    Value,
+    check_contributors,
+    read_value,
+    value_digest,
+    verify_record,
+)
+from swarm.state.roster import read_roster
 from swarm.state.run import Run
 from tests.simulation import peer_identity
-from tests.unit.state.samples import STRANGER, ballot_led_by, make_chain, small_charter, vote_for
+from tests.unit.state.samples import (
+    STRANGER,
+    ballot_led_by,
+    ballot_of,
+    make_chain,
+    sealed_roster,
+    small_charter,
+    vote_for,
+)
 
 RUN = Run(small_charter())
 MADE, NEXT = make_chain(RUN, 2)
@@ -68,7 +89,7 @@ def test_votes_of_different_ballots_do_not_add_up() -> None:
     split = (
         vote(CREW[0]),
         vote(CREW[1], ballot=ballot_led_by(CREW[0], 2)),
-        vote(CREW[2], ballot=ballot_led_by(CREW[1])),
+        vote(CREW[2], ballot=ballot_led_by(CREW[1], 3)),
     )
     with pytest.raises(ProtocolError, match="1 valid votes"):
         verify(record_with(*split))
@@ -171,6 +192,63 @@ def test_a_piece_replaced_anywhere_never_changes_what_was_decided(start: int, le
     except ProtocolError:
         return
     assert (decided.digest, decided.value) == (MADE.digest, MADE.value)
+
+
+def value_of(crew: Sequence[Identity], ballot: wire.Ballot) -> bytes:
+    """The first value with another roster in it, everybody in that one contributing."""
+    sealed = sealed_roster(RUN, MADE.before, crew, ballot)
+    roster = read_roster(sealed, RUN, MADE.before.state_digest)
+    everyone = (roster.bitmap(set(range(len(crew)))),) * RUN.grid.chunks
+    return wire.encode(
+        msgspec.structs.replace(MADE.value, roster=sealed, weights=roster.weights, contributors=everyone)
+    )
+
+
+def read(value: bytes, electorate: Electorate = MADE.before.electorate) -> Value:
+    base_digest = MADE.before.state_digest
+    return read_value(value, RUN, electorate, round_number=1, previous=NO_RECORD, base_digest=base_digest)[0]
+
+
+def test_a_roster_is_led_by_whose_turn_it_is() -> None:
+    turn = ballot_of(RUN, MADE.before, CREW)
+    assert read(value_of(CREW, turn)).round == 1
+    other = next(one for one in CREW if one.peer_id != turn.leader)
+    for bent in (
+        ballot_led_by(other, turn.attempt),
+        ballot_led_by(CREW[0], 0),
+        ballot_led_by(CREW[0], -1),
+        ballot_led_by(STRANGER, 999),
+    ):
+        with pytest.raises(ProtocolError, match="no attempt of round 1"):
+            read(value_of([*CREW, STRANGER], bent))
+
+
+def test_a_roster_has_a_quorum_of_the_electorate_in_it() -> None:
+    turn = ballot_of(RUN, MADE.before, CREW)
+    leader = next(one for one in CREW if one.peer_id == turn.leader)
+    newcomers = [peer_identity(number) for number in (5, 6, 7)]
+    with pytest.raises(ProtocolError, match="no quorum of round 1"):
+        read(value_of([leader, *newcomers], turn))
+    witness = frozenset({peer_identity(90).peer_id, peer_identity(91).peer_id})
+    assert read(value_of([leader, *newcomers], turn), Electorate(MADE.before.electorate.peers, witness)).round == 1
+
+
+def with_least(min_contributors: int) -> Run:
+    charter = small_charter()
+    reduce = msgspec.structs.replace(charter.reduce, min_contributors=min_contributors)
+    return Run(msgspec.structs.replace(charter, reduce=reduce))
+
+
+def test_no_state_holds_a_mean_of_too_few_members_where_states_cross_borders() -> None:
+    bitmaps = {count: MADE.roster.bitmap(set(range(count))) for count in range(4)}
+    for count in (0, 3):
+        check_contributors(with_least(3), MADE.roster, [bitmaps[3], bitmaps[count]])
+    for count in (1, 2):
+        with pytest.raises(ProtocolError, match=f"the mean of {count} members"):
+            check_contributors(with_least(3), MADE.roster, [bitmaps[3], bitmaps[count]])
+    charter = with_least(3).charter
+    one_region = Run(msgspec.structs.replace(charter, regions=charter.regions[:1]))
+    check_contributors(one_region, MADE.roster, [bitmaps[1]])
 
 
 def test_the_next_electorate_is_the_roster_and_the_charters_witnesses() -> None:
