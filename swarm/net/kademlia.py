@@ -58,12 +58,10 @@ class KademliaDirectory:
         run_id: str,
         accept: Accept,
         entry_points: Sequence[PeerId],
-        *,
-        client_mode: bool = False,
     ) -> "KademliaDirectory":
         """Joins the run's DHT through peers the daemon is already connected to."""
         key = f"tapestry/{run_id}"
-        node = await DHTNode.create(p2p, record_validator=_Validator(key, accept), client_mode=client_mode)
+        node = await DHTNode.create(p2p, record_validator=_Validator(key, accept))
         directory = cls(node, key)
         await directory.enter(entry_points)
         return directory

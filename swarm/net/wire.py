@@ -150,7 +150,7 @@ class JoinRound(Frame, frozen=True):
 
 
 class OpenReduce(Frame, frozen=True):
-    """Member to chunk owner. Followed by `Part`*; answered by one `ChunkResult` per part, in any order."""
+    """Member to chunk owner. Followed by `Part`* or one `GetReduced`; answered by a `ChunkResult` per chunk, in any order."""
 
     round: int
     ballot: Ballot
@@ -294,7 +294,7 @@ class Committed(Frame, frozen=True):
 
 
 class Part(Frame, frozen=True):
-    """One chunk of one peer's encoded update; empty `data` withholds it and only asks for the result."""
+    """One chunk of one peer's encoded update. Who withholds its update asks for results with `GetReduced` instead."""
 
     chunk: int
     data: bytes

@@ -236,10 +236,6 @@ class Engine:
     def head(self) -> Head:
         return self._context.head
 
-    @property
-    def refused_frames(self) -> int:
-        return self._server.refused
-
     # --- rounds -------------------------------------------------------------------------------------------------------
 
     @property

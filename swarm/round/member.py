@@ -33,7 +33,8 @@ def begin_reduction(ctx: Context, roster: Roster, offer: Offer | None) -> Reduct
     """Asks the gate, then opens this peer's part in the roster's all-reduce. A denial withholds the update, no more."""
     contribution = None
     if offer is not None:
-        recipients = {seat.peer: seat.region for seat in roster.seats if seat.dialable and seat.peer != ctx.me}
+        # Those that own no chunk too: a result with one contributor is that contributor's update, and it goes to all.
+        recipients = {seat.peer: seat.region for seat in roster.seats if seat.peer != ctx.me}
         judged = ctx.gate.check_update(round_number=roster.round, update_N=offer.x_N, recipients=recipients)
         if isinstance(judged, Denied):
             ctx.sink(events.UpdateDenied(round=roster.round, code=judged.code, reason=judged.reason))

@@ -1,4 +1,4 @@
-"""Result bytes of a value: completing one's own set by digest, and finding them for others."""
+"""Result bytes of a value: completing one's own set from what is here and, by digest, from others."""
 
 import asyncio
 from collections.abc import Iterable, Sequence

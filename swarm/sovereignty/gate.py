@@ -60,7 +60,7 @@ class Gate:
             return Denied(
                 "single_update_would_cross",
                 f"single updates may not leave region {self._region} (min_contributors = {self._min_contributors}), "
-                f"and this round's owners are also in {', '.join(abroad)}",
+                f"and this round's members are also in {', '.join(abroad)}",
             )
         if abroad and self._label is not Label.OPEN:
             return Denied(

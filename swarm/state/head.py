@@ -31,7 +31,7 @@ class Head:
 
     @classmethod
     def genesis(cls, run: Run, base_N: np.ndarray) -> "Head":
-        """State 0. The caller has checked its digest against the charter (`swarm.state.snapshot`)."""
+        """State 0. The caller has checked its digest against the charter (`swarm.state.resume.state_zero`)."""
         outer_VN = tuple(np.zeros_like(base_N) for _ in range(run.rule.vectors))
         digest = bytes.fromhex(run.charter.model.state_digest)
         return cls(0, NO_RECORD, Electorate.genesis(run), base_N, outer_VN, digest)
