@@ -1,5 +1,7 @@
 """What a person sees of a running peer: one live line on a terminal, one line per happening elsewhere."""
 
+from math import isfinite
+
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
@@ -82,7 +84,7 @@ class LiveView:
 
     def _line(self) -> Text:
         return Text(
-            f"round {self._round + 1} · {self._phase} · {self._peers} peers · loss {self._loss:.3f} · "
+            f"round {self._round + 1} · {self._phase} · {self._peers} peers · loss {_figure(self._loss)} · "
             f"{self._tokens_per_s:,.0f} tokens/s · {self._bytes_out / 1e6:.2f} MB out"
             + (f" · {self._refused} frames refused" if self._refused else ""),
             style="bold",
@@ -97,7 +99,11 @@ def sentences(event: events.AnyEvent) -> list[tuple[str, str]]:
         case events.NodeStarted():
             return _introduction(event)
         case events.CharterReady():
-            how = "as --run-id asked" if event.pinned else "trusted on first use, remembered in the state folder"
+            how = {
+                "pinned": "as --run-id asked",
+                "remembered": "the run this state folder remembers",
+                "first use": "trusted on first use, remembered in the state folder from now on",
+            }[event.trust]
             return [(f"run {event.run_id} ({how})", "")]
         case events.StateReady():
             size = f", {event.bytes_received / 1e6:.1f} MB" if event.bytes_received else ""
@@ -114,7 +120,7 @@ def sentences(event: events.AnyEvent) -> list[tuple[str, str]]:
         case events.QuorumMissing():
             text = (
                 f"round {event.round}: {event.present} of {event.electors} electors are here, {event.needed} are "
-                "needed. Rounds pause until more come back; a charter with witnesses survives more deaths."
+                f"needed; rounds pause until enough of these are back: {', '.join(event.missing)}"
             )
             return [(text, "yellow")]
         case events.UpdateDenied():
@@ -151,3 +157,8 @@ def _introduction(event: events.NodeStarted) -> list[tuple[str, str]]:
         text = f"{voters} elector(s): a majority of them survives no death; add genesis peers or witnesses"
         lines.append((text, "yellow"))
     return lines
+
+
+def _figure(value: float) -> str:
+    """A loss, or a dash for one that is not known."""
+    return f"{value:.3f}" if isfinite(value) else "-"

@@ -21,6 +21,8 @@ from swarm.vector.digest import state_digest
 from swarm.vector.flatten import elements, gather, named_parameters, scatter, schema, schema_digest
 from swarm.vector.grid import Grid
 
+BYTE_VALUES = 256
+
 
 @dataclass(frozen=True)
 class State0:
@@ -52,6 +54,10 @@ def build(config_json: str, seed: int = 0) -> PreTrainedModel:
     except Exception as error:  # noqa: BLE001
         # transformers has no base class for its refusals: KeyError, TypeError, ValueError, its own and torch's
         raise ModelError(f"transformers refuses the model config: {_first_line(error)}") from None
+    if model.get_input_embeddings().weight.shape[0] < BYTE_VALUES:
+        raise ModelError(
+            f"the built-in trainer's tokens are bytes: give the config vocab_size {BYTE_VALUES} or more"
+        )
     return model
 
 

@@ -4,6 +4,7 @@ It reads the data and has no network: the first thing it does is to leave the ne
 socket and the shared memory that its node process gave it.
 """
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -47,6 +48,7 @@ def main() -> None:
     except TapestryError as error:
         write_cause(error)
         sys.exit(1)
+    os._exit(0)  # all is written; taking torch down would cost whoever waits for us seconds
 
 
 def train(config: TrainerConfig, isolation: tuple[str, str]) -> None:

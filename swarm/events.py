@@ -32,8 +32,8 @@ class CharterReady(Event, frozen=True, kw_only=True):
     path: str
     run_id: str
     parameters: int
-    pinned: bool
-    """Whether --run-id named it; False means trust on first use."""
+    trust: str
+    """"pinned" by --run-id, "remembered" from an earlier start, or "first use"."""
 
 
 class StateReady(Event, frozen=True, kw_only=True):
@@ -100,6 +100,8 @@ class QuorumMissing(Event, frozen=True, kw_only=True):
     present: int
     needed: int
     electors: int
+    missing: tuple[str, ...]
+    """Who must come back, as many of them as are needed."""
 
 
 class RosterReady(Event, frozen=True, kw_only=True):

@@ -37,6 +37,8 @@ class Papers:
     def __init__(self, config: NodeConfig, state: Path, identity: Identity, say: Callable[[str], None]) -> None:
         self._config = config
         self._kept = state / "charter.toml"
+        self.trust = "pinned" if config.run_id is not None else "remembered" if self._kept.exists() else "first use"
+        """Why the charter is believed to be the right one, as `CharterReady` says it."""
         self._identity = identity
         self._say = say
 
@@ -77,6 +79,10 @@ class Papers:
         if self._config.passport is not None:
             path = Path(self._config.passport)
             signed = passports.decode(read_document(path, passports.MAX_PASSPORT_BYTES, PassportError))
+            if self._config.jurisdiction not in (None, signed.payload.jurisdiction):
+                raise PassportError(
+                    f"the passport says jurisdiction {signed.payload.jurisdiction}, not {self._config.jurisdiction}"
+                )
         elif run.charter.admission.kind == "open":
             jurisdiction = self._config.jurisdiction or _only_jurisdiction(run.charter)
             expires_s = now_s + VOLUNTEER_DAYS * 86_400

@@ -122,7 +122,7 @@ class Node:
                 path=str(self._state / "charter.toml"),
                 run_id=run.id,
                 parameters=charter.model.parameters,
-                pinned=self._config.run_id is not None,
+                trust=papers.trust,
             )
         )
         engine = await self._engine(transport, run, passport, charter_bytes)

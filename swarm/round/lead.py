@@ -5,6 +5,7 @@ and makes a value of its own only if there is none.
 """
 
 import asyncio
+from collections.abc import Set
 
 from swarm import events
 from swarm.clock import monotonic_s
@@ -121,7 +122,7 @@ class _Leader:
                     past_limit = monotonic_s() - self._began_s >= limit_s
                     if not wait.has_quorum and past_limit and not has_said_so:
                         has_said_so = True
-                        self._say_no_quorum(len(promised))
+                        self._say_no_quorum(promised)
                     if monotonic_s() - self._began_s >= give_up_s:
                         return Aborted(f"{len(promised)} of {electorate.quorum} electors needed came")
             await ctx.seats.changed.wait_within(0.1)
@@ -177,14 +178,15 @@ class _Leader:
             except (StreamLostError, ProtocolError):
                 await asyncio.sleep(_PROBE_EVERY_S)
 
-    def _say_no_quorum(self, present: int) -> None:
+    def _say_no_quorum(self, promised: Set[PeerId]) -> None:
         electorate = self._ctx.electorate
         self._ctx.sink(
             events.QuorumMissing(
                 round=self._ctx.round,
-                present=present,
+                present=len(promised),
                 needed=electorate.quorum,
                 electors=len(electorate.voters),
+                missing=tuple(sorted(electorate.voters - promised)),
             )
         )
 
