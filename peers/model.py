@@ -55,9 +55,7 @@ def build(config_json: str, seed: int = 0) -> PreTrainedModel:
         # transformers has no base class for its refusals: KeyError, TypeError, ValueError, its own and torch's
         raise ModelError(f"transformers refuses the model config: {_first_line(error)}") from None
     if model.get_input_embeddings().weight.shape[0] < BYTE_VALUES:
-        raise ModelError(
-            f"the built-in trainer's tokens are bytes: give the config vocab_size {BYTE_VALUES} or more"
-        )
+        raise ModelError(f"the built-in trainer's tokens are bytes: give the config vocab_size {BYTE_VALUES} or more")
     return model
 
 

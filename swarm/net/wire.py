@@ -150,7 +150,7 @@ class JoinRound(Frame, frozen=True):
 
 
 class OpenReduce(Frame, frozen=True):
-    """Member to chunk owner. Followed by `Part`* or a `GetReduced`; answered by a `ChunkResult` per chunk, in any order."""
+    """Member to chunk owner. `Part`* or `GetReduced` follow, and a `ChunkResult` per chunk comes back, in any order."""
 
     round: int
     ballot: Ballot
