@@ -93,14 +93,6 @@ def load_vector(model: PreTrainedModel, vector_N: np.ndarray) -> None:
     scatter(vector_N, named_parameters(model))
 
 
-def vector_of(model: PreTrainedModel) -> np.ndarray:
-    """The flat float32 [N] vector of a model's parameters."""
-    named = named_parameters(model)
-    vector_N = np.empty(elements(schema(named.items())), np.float32)
-    gather(named, vector_N)
-    return vector_N
-
-
 def _state0(named: dict[str, torch.Tensor], outer: Outer, reduce: Reduce) -> State0:
     shapes = schema(named.items())
     base_N = np.empty(elements(shapes), np.float32)

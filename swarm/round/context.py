@@ -23,7 +23,7 @@ from swarm.sovereignty.gate import Gate
 from swarm.state.archive import Archive
 from swarm.state.electorate import Electorate
 from swarm.state.head import Head, Successor
-from swarm.state.records import Decided, Value, read_value, round_of, value_digest, verify_record
+from swarm.state.records import Decided, Value, round_of, value_digest
 from swarm.state.roster import Roster, read_roster
 from swarm.state.run import Run
 from swarm.state.store import Store
@@ -175,14 +175,7 @@ class Context:
             return
         if accepted.ballot > ballot or not self.electorate.has_ballot(self.run.id, self.round, accepted.ballot):
             raise ProtocolError("a vote in a ballot that is none, or later than the promise it comes with")
-        read_value(
-            accepted.value,
-            self.run,
-            self.electorate,
-            round_number=self.round,
-            previous=self.head.record_digest,
-            base_digest=self.head.state_digest,
-        )
+        self.head.mark.read(self.run, accepted.value)
 
     def call_to(self, attempt: int) -> None:
         """Somebody is already in this attempt of the open round: this peer follows, a few attempts at a time."""
@@ -214,14 +207,7 @@ class Context:
         """Somebody says a round is committed. Raises ProtocolError if it is the open one and the record is not good."""
         round_number = round_of(record)
         if round_number == self.round:
-            verify_record(
-                record,
-                self.run,
-                self.electorate,
-                round_number=self.round,
-                previous=self.head.record_digest,
-                base_digest=self.head.state_digest,
-            )
+            self.head.mark.verify(self.run, record)
             self.news.record = record
             self.news.changed.fire()
         elif round_number > self.round:

@@ -14,7 +14,7 @@ from swarm.round.reduction import Contribution, Reduction
 from swarm.round.results import complete
 from swarm.sovereignty.gate import Denied
 from swarm.state.head import Successor, apply_results
-from swarm.state.records import Record, Value, read_value, value_digest, verify_record
+from swarm.state.records import Record, Value, value_digest
 from swarm.state.roster import Roster
 
 
@@ -76,14 +76,7 @@ async def candidate(ctx: Context, encoded: bytes, holders: Sequence[PeerId]) -> 
         ProtocolError: the value does not follow this head, or leads to another state than it says.
         StreamLostError: its bytes cannot be had now.
     """
-    value, _ = read_value(
-        encoded,
-        ctx.run,
-        ctx.electorate,
-        round_number=ctx.round,
-        previous=ctx.head.record_digest,
-        base_digest=ctx.head.state_digest,
-    )
+    value, _ = ctx.head.mark.read(ctx.run, encoded)
     digest = value_digest(encoded)
     results = await complete(
         run=ctx.run,
@@ -118,14 +111,7 @@ async def commit(ctx: Context, record: bytes, held: Candidate | None, holders: S
         ProtocolError: the record is not what a quorum signed.
         StreamLostError: its bytes cannot be had now.
     """
-    decided = verify_record(
-        record,
-        ctx.run,
-        ctx.electorate,
-        round_number=ctx.round,
-        previous=ctx.head.record_digest,
-        base_digest=ctx.head.state_digest,
-    )
+    decided = ctx.head.mark.verify(ctx.run, record)
     if held is None or held.digest != decided.digest:
         encoded = wire.decode(record, Record).value
         held = await candidate(ctx, encoded, [*holders, *decided.roster.peers])

@@ -81,7 +81,7 @@ class CatchUp:
         return CaughtUp(caught.head, replayed, self._received)
 
     async def _once(self, head: Head | None) -> CaughtUp:
-        mark = Mark.genesis(self._run) if head is None else _mark_of(head)
+        mark = Mark.genesis(self._run) if head is None else head.mark
         decided: list[Decided] = []
         furthest = await self._rank_donors()
         for donor in self._donors:
@@ -264,7 +264,3 @@ class CatchUp:
         finally:
             stream.close()
         return got
-
-
-def _mark_of(head: Head) -> Mark:
-    return Mark(head.round, head.record_digest, head.electorate, head.state_digest)

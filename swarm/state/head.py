@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from swarm.state.chain import Mark
 from swarm.state.electorate import Electorate
 from swarm.state.records import NO_RECORD, Decided
 from swarm.state.run import Run
@@ -35,6 +36,11 @@ class Head:
         outer_VN = tuple(np.zeros_like(base_N) for _ in range(run.rule.vectors))
         digest = bytes.fromhex(run.charter.model.state_digest)
         return cls(0, NO_RECORD, Electorate.genesis(run), base_N, outer_VN, digest)
+
+    @property
+    def mark(self) -> Mark:
+        """This head as a point of the chain: it judges what may follow."""
+        return Mark(self.round, self.record_digest, self.electorate, self.state_digest)
 
 
 @dataclass(frozen=True)

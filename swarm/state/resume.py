@@ -14,7 +14,7 @@ from swarm.errors import ProtocolError, StateError
 from swarm.net import wire
 from swarm.state.archive import Archive
 from swarm.state.head import Head, apply_results
-from swarm.state.records import Electorate, Record, Value, value_digest, verify_record
+from swarm.state.records import Electorate, Record, Value, value_digest
 from swarm.state.roster import read_roster
 from swarm.state.run import Run
 from swarm.state.store import Store
@@ -85,14 +85,7 @@ async def _replay(run: Run, store: Store, head: Head) -> Head:
     archive = Archive(run, store)
     while (data := store.load_record(head.round + 1)) is not None:
         try:
-            decided = verify_record(
-                data,
-                run,
-                head.electorate,
-                round_number=head.round + 1,
-                previous=head.record_digest,
-                base_digest=head.state_digest,
-            )
+            decided = head.mark.verify(run, data)
         except ProtocolError:
             store.set_aside_record(head.round + 1)
             return head
