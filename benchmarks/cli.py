@@ -1,6 +1,7 @@
 """The `bench` commands of `tapestry`. Heavy imports stay inside the commands, so that `--help` is instant."""
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -13,6 +14,15 @@ class Baseline(StrEnum):
 
     HIVEMIND = "hivemind"
     GLOO = "gloo"
+
+
+class CurveCodec(StrEnum):
+    """What updates can be sent as."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    INT8 = "int8"
+    INT4 = "int4"
 
 
 @app.callback()
@@ -50,3 +60,74 @@ def allreduce(
     load = f"load {document.machine.load_1m:.2f} before the start"
     errors.print(f"{document.machine.cpu}, {document.machine.cores} cores, {load}", highlight=False)
     Console().print(report.table(document.results))
+
+
+@app.command()
+def wan(
+    scenario: Annotated[list[str] | None, typer.Option(help="Measure this one only; repeatable.")] = None,
+    mb: Annotated[int, typer.Option(min=1, help="Float32 vector per peer, in 10^6 bytes.")] = 256,
+    rounds: Annotated[int, typer.Option(min=1, max=1000, help="Counted rounds, after three of warm-up.")] = 3,
+    list_: Annotated[bool, typer.Option("--list", help="Name the scenarios and measure nothing.")] = False,
+    links: Annotated[bool, typer.Option("--links", help="Measure the links with plain TCP, not the engine.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+) -> None:
+    """Average one vector over slow, distant and unequal links: network namespaces on this machine (Linux)."""
+    from benchmarks.wan import privilege, scenarios
+
+    selected = scenarios.chosen(scenario or [])
+    if list_:
+        print(scenarios.to_json(selected) if json else scenarios.to_text(selected))
+        return
+    privilege.become_root_of_a_user_namespace()
+
+    from rich.console import Console
+
+    from benchmarks.wan import link_report, report
+    from benchmarks.wan.run import run
+
+    errors = Console(stderr=True)
+
+    def say(line: str) -> None:
+        errors.print(line, highlight=False, soft_wrap=True)
+
+    if links:
+        found = link_report.measure(selected, say)
+        print(link_report.to_json(found) if json else link_report.to_text(found))
+        return
+    document = run(selected, mb=mb, rounds=rounds, say=say)
+    if json:
+        print(report.to_json(document))
+        return
+    errors.print(report.heading(document), highlight=False)
+    Console().print(report.table(document.scenarios))
+
+
+@app.command()
+def curves(
+    codec: Annotated[
+        list[CurveCodec] | None, typer.Option(help="Compare this with float32; repeatable. Default: all.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Trainings per way of sending.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, max=100_000, help="Rounds per training.")] = 200,
+    out: Annotated[Path | None, typer.Option(help="Write curves.json and curves.png into this folder.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+) -> None:
+    """Train a small model with every codec and compare held-out loss: about a minute per training, on one core."""
+    from rich.console import Console
+
+    from benchmarks import curves_report
+    from benchmarks.curves import run, save
+
+    errors = Console(stderr=True)
+    document = run(
+        [one.value for one in codec or list(CurveCodec)],
+        seeds=seeds,
+        rounds=rounds,
+        say=lambda line: errors.print(line, highlight=False, soft_wrap=True),
+    )
+    if out is not None:
+        save(document, out)
+    if json:
+        print(curves_report.to_json(document))
+        return
+    Console().print(curves_report.table(document))

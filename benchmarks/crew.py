@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks import process_group, worker_process
 from benchmarks.worker import RoundFigures
-from benchmarks.worker_process import Assignment, Checked, Command, Done, Failed, Reply
+from benchmarks.worker_process import HERE, Assignment, Checked, Command, Done, Failed, Place, Reply
 from swarm.clock import process_s
 from swarm.errors import TapestryError
 
@@ -46,8 +46,13 @@ def _nothing() -> None:
 
 
 @contextmanager
-def started(*, module: str, codec: str, world: int, elements: int, threads: int) -> Generator[Sequence[Peer]]:
-    """Worker processes, all of them gone afterwards with everything they started."""
+def started(
+    *, module: str, codec: str, world: int, elements: int, threads: int, places: Sequence[Place] | None = None
+) -> Generator[Sequence[Peer]]:
+    """Worker processes, all of them gone afterwards with everything they started.
+
+    `places` says for each rank where it runs; without it all run here.
+    """
     context = multiprocessing.get_context("spawn")
     peers: list[Peer] = []
     with tempfile.TemporaryDirectory(prefix="tapestry-bench-") as folder:
@@ -62,6 +67,7 @@ def started(*, module: str, codec: str, world: int, elements: int, threads: int)
                     elements=elements,
                     threads=threads,
                     rendezvous=Path(folder),
+                    place=HERE if places is None else places[rank],
                 )
                 process = context.Process(target=worker_process.main, args=(assignment, theirs))
                 _start_deaf_to_ctrl_c(process)

@@ -39,6 +39,9 @@ class GlooWorker:
         self._seat.vector.div_(self._seat.world)
         return RoundFigures(form_s=0.0, data_s=monotonic_s() - called_s, group_size=self._seat.world)
 
+    async def collect(self) -> None:
+        """gloo averages in place."""
+
     async def close(self) -> None:
         dist.destroy_process_group()
 

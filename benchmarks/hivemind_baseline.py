@@ -61,6 +61,9 @@ class HivemindWorker:
         gathered = control.result()
         return RoundFigures(form_s=grouped_s - called_s, data_s=ended_s - grouped_s, group_size=len(gathered))
 
+    async def collect(self) -> None:
+        """hivemind averages in place."""
+
     async def close(self) -> None:
         self._averager.shutdown()
         self._dht.shutdown()

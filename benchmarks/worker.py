@@ -1,4 +1,4 @@
-"""What an engine must offer to be measured: the `Worker` protocol, and the seat it is given.
+"""What an engine must offer to be measured: the `Worker` protocol, and the seat and site it is given.
 
 An engine is a module with a function `make_worker() -> Worker`. The harness imports it by name inside a
 process of its own, one per peer, so an engine may start whatever threads and child processes it likes: all of
@@ -35,6 +35,23 @@ class Rendezvous:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """Where a peer stands, and what the run's rules make of places; the default is one region on loopback."""
+
+    listen: str = "127.0.0.1"
+    """The IPv4 address that the others reach this peer at."""
+    jurisdiction: str = "DE"
+    """Peers of one jurisdiction form a region."""
+    levels: int = 2
+    """2: regions first, then across borders; 1: every peer reduces with every other. The same for all peers."""
+    min_contributors: int = 1
+    """Members an aggregate must hold to cross a border; the same for all peers."""
+
+
+LOOPBACK = Site()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Seat:
     """One peer's place in a bench."""
 
@@ -45,6 +62,7 @@ class Seat:
     """`int8` or `float32`; an engine that has no such codec raises ValueError in `prepare`."""
     vector: torch.Tensor
     """Float32 input, shape (N,), filled anew before each round; an engine may move it to shared memory."""
+    site: Site = LOOPBACK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +90,11 @@ class Worker(Protocol):
         ...
 
     async def round(self) -> RoundFigures:
-        """Averages `seat.vector` over all peers with equal weights, in place.
+        """Averages `seat.vector` over all peers with equal weights; an engine may use its memory as it likes."""
+        ...
 
-        An engine whose result lies elsewhere takes `data_s` first and then copies; the copy's CPU time is
-        counted.
-        """
+    async def collect(self) -> None:
+        """Puts the average into `seat.vector`, if it lies elsewhere: for the check, after the clock has stopped."""
         ...
 
     async def close(self) -> None:

@@ -20,7 +20,20 @@ import torch
 import uvloop
 
 from benchmarks import process_group, sample
-from benchmarks.worker import Rendezvous, RoundFigures, Seat, Worker
+from benchmarks.wan import namespace
+from benchmarks.worker import LOOPBACK, Rendezvous, RoundFigures, Seat, Site, Worker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a worker process runs; the default is the harness's own network."""
+
+    site: Site = LOOPBACK
+    namespace: Path | None = None
+    """A network namespace as a file, to move into before the engine is imported."""
+
+
+HERE = Place()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +47,7 @@ class Assignment:
     elements: int
     threads: int
     rendezvous: Path
+    place: Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +83,8 @@ Reply = Done | RoundFigures | Checked | Failed
 def main(assignment: Assignment, connection: Connection) -> None:
     """Entry point of the process."""
     os.setpgid(0, 0)
+    if assignment.place.namespace is not None:  # first of all: threads and processes stay where they begin
+        namespace.enter_path(assignment.place.namespace)
     threading.Thread(target=_die_with_parent, name="die-with-parent", daemon=True).start()
     torch.set_num_threads(assignment.threads)
     # Being spawned made "spawn" the default here; engines get the platform's own, as when started by hand.
@@ -94,6 +110,7 @@ async def _serve(assignment: Assignment, connection: Connection) -> None:
         rendezvous=Rendezvous(assignment.rendezvous),
         codec=assignment.codec,
         vector=torch.zeros(assignment.elements),
+        site=assignment.place.site,
     )
     while True:
         # In a thread: the engine's own tasks (a transport answering its peers) go on between commands.
@@ -114,6 +131,7 @@ async def _obey(command: Command, worker: Worker, seat: Seat) -> Reply:
         case "go":
             return await worker.round()
         case "check":
+            await worker.collect()
             return Checked(sample.rms_error(seat.vector, round_index=command.round_index, world=seat.world))
         case "close":
             await worker.close()

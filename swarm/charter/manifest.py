@@ -73,11 +73,13 @@ Outer = Nesterov | AdamW
 
 
 class Reduce(_Part, frozen=True, kw_only=True):
-    codec: Literal["int8", "float32"] = "int8"
-    block_elements: int = 256
-    """Elements that share one scale."""
+    codec: Literal["float32", "bfloat16", "int8", "int4"] = "int8"
+    block_elements: int = 128
+    """Elements that share one scale in `int8` and `int4`; the others have no blocks. 64 serves `int4` better."""
     chunk_elements: int = 262_144
     """Elements that one owner reduces at a time."""
+    levels: Literal[1, 2] = 2
+    """2: regions reduce among themselves first, and only their sums cross a border; 1: all peers are one group."""
     min_contributors: int = 3
     """Members an aggregate must hold to cross a border; 1 lets single updates cross, and every screen says
     so."""

@@ -45,6 +45,11 @@ def peer_of(address: Multiaddr) -> PeerId:
     return parse_peer_id(str(parts[-1][1]))
 
 
+def host_of(address: Multiaddr) -> str | None:
+    """The IP address in a multiaddr; None if it names a host in another way."""
+    return next((str(value) for protocol, value in address.items() if protocol.name in ("ip4", "ip6")), None)
+
+
 def without_peer(text: str) -> str:
     """The same address without the /p2p part at its end, which is how a dialler wants it."""
     return _PEER_AT_END.sub("", text)

@@ -22,6 +22,7 @@ SEND_LIMIT_S = 30.0
 _KIND_OF: dict[type[wire.Frame], Kind] = {
     wire.Hello: Kind.HELLO,
     wire.Part: Kind.UPDATE,
+    wire.Sum: Kind.SUM,
     wire.ChunkResult: Kind.RESULT,
     wire.StateIs: Kind.STATE,
     wire.StateChunk: Kind.STATE,
@@ -116,6 +117,19 @@ class AuditedTransport:
     async def open(self, peer: PeerId) -> AuditedStream:
         """Opens a stream. Raises StreamLostError."""
         return self.audit(await self._transport.open(peer))
+
+    async def open_bulk(self, peer: PeerId) -> AuditedStream:
+        """Opens a stream for many bytes. Raises StreamLostError."""
+        return self.audit(await self._transport.open_bulk(peer))
+
+    @property
+    def rates_bps(self) -> tuple[int, int]:
+        """Measured bits per second up and down; 0 while nothing has been measured."""
+        return self._transport.rates_bps
+
+    async def measure(self) -> None:
+        """Measures the link in use, until cancelled."""
+        await self._transport.measure()
 
     async def serve(self, handler: StreamHandler) -> None:
         await self._transport.serve(handler)

@@ -1,6 +1,7 @@
 """Calling another peer: open a stream, say who we are, ask one thing, within a limit."""
 
 import asyncio
+from collections.abc import Coroutine
 from types import UnionType
 from typing import Any, TypeVar, overload
 
@@ -26,9 +27,18 @@ class Caller:
 
     async def open(self, peer: PeerId, request: wire.Frame, limit_s: float) -> AuditedStream:
         """A stream on which `request` was sent. Raises StreamLostError, also when `limit_s` seconds were not enough."""
+        return await self._opened(self._transport.open(peer), peer, request, limit_s)
+
+    async def open_bulk(self, peer: PeerId, request: wire.Frame, limit_s: float) -> AuditedStream:
+        """As `open`, for a request after which many bytes go either way."""
+        return await self._opened(self._transport.open_bulk(peer), peer, request, limit_s)
+
+    async def _opened(
+        self, opening: Coroutine[None, None, AuditedStream], peer: PeerId, request: wire.Frame, limit_s: float
+    ) -> AuditedStream:
         try:
             async with asyncio.timeout(limit_s):
-                stream = await self._transport.open(peer)
+                stream = await opening
                 await self._begin(stream, request)
                 return stream
         except TimeoutError:

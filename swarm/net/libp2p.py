@@ -1,25 +1,36 @@
-"""The transport over libp2p: raw streams through p2pd, reached with hivemind's `P2P`. One of two hivemind adapters."""
+"""The transport over libp2p: raw streams through p2pd, reached with hivemind's `P2P`. One of two hivemind adapters.
+
+Streams for many bytes take a lane (`lanes.py`) where the other end can be dialled directly.
+"""
 
 import asyncio
 import struct
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 from hivemind.p2p import P2P, PeerID
 from hivemind.p2p.p2p_daemon_bindings.datastructures import StreamInfo
 from hivemind.p2p.p2p_daemon_bindings.utils import P2PDaemonError
 from hivemind.utils.multiaddr import Multiaddr as HivemindMultiaddr
 from multiaddr import Multiaddr
 
+from swarm.clock import monotonic_s
 from swarm.errors import ProtocolError
 from swarm.identity.peer_id import PeerId
-from swarm.net.addresses import peer_of, without_peer
+from swarm.net import wire
+from swarm.net.addresses import host_of, peer_of, without_peer
+from swarm.net.lanes import MAX_TICKET_BYTES, Lanes, Ticket
 from swarm.net.pipe import take_over
-from swarm.net.transport import StreamHandler, StreamLostError
+from swarm.net.transport import Stream, StreamHandler, StreamLostError
 
 PROTOCOL = "/tapestry/1"
+TICKET_PROTOCOL = "/tapestry/lane/1"
 _LENGTH = struct.Struct("<I")
 _CONNECT_LIMIT_S = 10.0
+_TICKET_LIMIT_S = 5.0
+_NO_LANE_S = 60.0
+"""How long a peer that could not be dialled directly is reached over libp2p before that is tried again."""
 _GONE = (OSError, asyncio.IncompleteReadError, P2PDaemonError, RuntimeError)
 """How a dead peer, stream or daemon shows itself; uvloop says RuntimeError for a write on a closed transport."""
 
@@ -43,7 +54,7 @@ class LibP2PStream:
         except _GONE as error:
             raise StreamLostError(f"stream to {self._remote}: {_line(error)}") from None
 
-    async def receive(self, max_bytes: int) -> bytes:
+    async def receive(self, max_bytes: int) -> bytes | bytearray:
         try:
             (length,) = _LENGTH.unpack(await self._pipe.read(_LENGTH.size))
             if length > max_bytes:
@@ -59,15 +70,19 @@ class LibP2PStream:
 class LibP2PTransport:
     """Streams to peers by id; p2pd finds their addresses, or `connect` is told them."""
 
-    def __init__(self, p2p: P2P) -> None:
+    def __init__(self, p2p: P2P, listen: Sequence[Multiaddr]) -> None:
         self.p2p = p2p
+        self._listen = listen
+        self.lanes = Lanes()
+        self._tickets: dict[PeerId, Ticket] = {}
+        self._no_lane_until_s: dict[PeerId, float] = {}
         assert p2p.peer_id is not None, "an attached P2P knows its id"
         self._peer_id = PeerId(p2p.peer_id.to_base58())
 
     @classmethod
-    async def attach(cls, control: Path) -> "LibP2PTransport":
-        """Attaches to a running daemon's control socket."""
-        return cls(await P2P.replicate(HivemindMultiaddr(f"/unix{control}")))
+    async def attach(cls, control: Path, listen: Sequence[Multiaddr]) -> "LibP2PTransport":
+        """Attaches to a running daemon's control socket; lanes listen on the hosts that the daemon listens on."""
+        return cls(await P2P.replicate(HivemindMultiaddr(f"/unix{control}")), listen)
 
     @property
     def peer_id(self) -> PeerId:
@@ -97,6 +112,53 @@ class LibP2PTransport:
             raise StreamLostError(f"{peer} cannot be reached: {_line(error)}") from None
         return LibP2PStream(peer, reader, writer)
 
+    async def open_bulk(self, peer: PeerId) -> Stream:
+        if monotonic_s() < self._no_lane_until_s.get(peer, 0.0):
+            return await self.open(peer)
+        for _ in range(2):  # a kept ticket may have expired, or its giver started anew
+            is_kept = peer in self._tickets
+            ticket = self._tickets.get(peer) or await self._ask_ticket(peer)
+            try:
+                lane = await self.lanes.dial(peer, ticket)
+                self._tickets[peer] = ticket
+                return lane
+            except StreamLostError:
+                self._tickets.pop(peer, None)
+                if not is_kept:
+                    break
+        self._no_lane_until_s[peer] = monotonic_s() + _NO_LANE_S
+        return await self.open(peer)
+
+    @property
+    def rates_bps(self) -> tuple[int, int]:
+        return self.lanes.meter.rates_bps
+
+    async def measure(self) -> None:
+        await self.lanes.meter.measure(monotonic_s)
+
+    async def _ask_ticket(self, peer: PeerId) -> Ticket:
+        try:
+            _, reader, writer = await self.p2p.call_binary_stream_handler(PeerID.from_base58(peer), TICKET_PROTOCOL)
+            stream = LibP2PStream(peer, reader, writer)
+            try:
+                async with asyncio.timeout(_TICKET_LIMIT_S):
+                    return wire.decode(await stream.receive(MAX_TICKET_BYTES), Ticket)
+            finally:
+                stream.close()
+        except (*_GONE, TimeoutError, ProtocolError) as error:
+            raise StreamLostError(f"{peer} cannot be reached: {_line(error)}") from None
+
+    async def _give_ticket(self, info: StreamInfo, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        stream = LibP2PStream(PeerId(info.peer_id.to_base58()), reader, writer)
+        try:
+            hosts = [host for address in await self.addresses() if (host := host_of(address)) is not None]
+            await stream.send(msgspec.msgpack.encode(self.lanes.ticket_for(stream.remote, hosts)))
+            await stream.receive(0)  # the dialler closes once it has it
+        except (StreamLostError, ProtocolError):
+            return
+        finally:
+            stream.close()
+
     async def serve(self, handler: StreamHandler) -> None:
         async def accept(info: StreamInfo, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             stream = LibP2PStream(PeerId(info.peer_id.to_base58()), reader, writer)
@@ -105,9 +167,13 @@ class LibP2PTransport:
             finally:
                 stream.close()
 
+        self.lanes.serve(handler)
+        await self.lanes.listen(sorted({host for address in self._listen if (host := host_of(address)) is not None}))
+        await self.p2p.add_binary_stream_handler(TICKET_PROTOCOL, self._give_ticket)
         await self.p2p.add_binary_stream_handler(PROTOCOL, accept)
 
     async def close(self) -> None:
+        await self.lanes.close()
         await self.p2p.shutdown()
 
 

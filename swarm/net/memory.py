@@ -94,6 +94,7 @@ class MemoryNetwork:
         self._thawed = Signal()
         self._deaths: Counter[PeerId] = Counter()
         self._slowness: dict[PeerId, float] = {}
+        self._rates: dict[PeerId, tuple[int, int]] = {}
 
     def transport(self, peer: PeerId, *, dialable: bool = True) -> "MemoryTransport":
         """A fresh transport for `peer`, which is alive from now on; transports from before its death stay dead."""
@@ -121,6 +122,13 @@ class MemoryNetwork:
     def slow(self, peer: PeerId, factor: float) -> None:
         """Frames to and from the peer take `factor` times as long from now on; 1 is as fast as the link."""
         self._slowness[peer] = factor
+
+    def declare_rates(self, peer: PeerId, up_bps: int, down_bps: int) -> None:
+        """What the peer's transport says it has measured; frames go as fast as before."""
+        self._rates[peer] = (up_bps, down_bps)
+
+    def rates_of(self, peer: PeerId) -> tuple[int, int]:
+        return self._rates.get(peer, (0, 0))
 
     def partition(self, *sides: Iterable[PeerId]) -> None:
         """Only peers of one side reach each other; existing streams between sides break."""
@@ -204,6 +212,17 @@ class MemoryTransport:
         if self._network.life_of(self.peer_id) != self._life:
             raise StreamLostError("this process is dead")
         return await self._network.connect(self.peer_id, peer)
+
+    async def open_bulk(self, peer: PeerId) -> "_End":
+        return await self.open(peer)
+
+    @property
+    def rates_bps(self) -> tuple[int, int]:
+        return self._network.rates_of(self.peer_id)
+
+    async def measure(self) -> None:
+        """Nothing to do: a test says what a link carries."""
+        await asyncio.get_running_loop().create_future()
 
     async def serve(self, handler: StreamHandler) -> None:
         self._network.serve(self.peer_id, handler)

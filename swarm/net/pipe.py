@@ -47,7 +47,7 @@ class Pipe(asyncio.BufferedProtocol):
 
     # --- for the stream -----------------------------------------------------------------------------------------------
 
-    async def read(self, count: int) -> bytes:
+    async def read(self, count: int) -> bytes | bytearray:
         """Exactly `count` bytes. Raises OSError when the other end is gone before they came."""
         have = self._stop - self._start
         if have < count and count <= len(self._ahead):
@@ -61,11 +61,11 @@ class Pipe(asyncio.BufferedProtocol):
             self._start = self._stop = 0
             self._target = memoryview(data)[have:]
             await self._received()
-            return bytes(data)
+            return data
         self._start += count
         return bytes(self._ahead[self._start - count : self._start])
 
-    async def write(self, *parts: bytes) -> None:
+    async def write(self, *parts: bytes | bytearray) -> None:
         """Hands the parts to the transport and waits while it is full. Raises OSError when the other end is gone."""
         if self._error is not None or self._transport.is_closing():
             raise self._error or ConnectionResetError("the stream is closed")

@@ -9,6 +9,9 @@ from typing import Protocol
 
 from swarm.identity.peer_id import PeerId
 
+Buffer = bytes | bytearray | memoryview
+"""What a received frame may be in; nobody writes to it any more."""
+
 
 class StreamLostError(Exception):
     """The other end is gone, cannot be reached, or the stream was closed: expected by whoever awaits a peer."""
@@ -24,7 +27,7 @@ class Stream(Protocol):
         """Sends one frame, waiting while the link is full. Raises StreamLostError."""
         ...
 
-    async def receive(self, max_bytes: int) -> bytes:
+    async def receive(self, max_bytes: int) -> Buffer:
         """Receives one frame.
 
         Raises:
@@ -49,6 +52,19 @@ class Transport(Protocol):
 
     async def open(self, peer: PeerId) -> Stream:
         """Opens a stream. Raises StreamLostError when the peer cannot be reached."""
+        ...
+
+    async def open_bulk(self, peer: PeerId) -> Stream:
+        """As `open`, for many bytes: where the network has a cheaper way to a peer, the stream takes it."""
+        ...
+
+    @property
+    def rates_bps(self) -> tuple[int, int]:
+        """What this peer's link was measured to carry up and down, in bits per second; 0 while nothing has been."""
+        ...
+
+    async def measure(self) -> None:
+        """Measures the link in use, until cancelled."""
         ...
 
     async def serve(self, handler: StreamHandler) -> None:

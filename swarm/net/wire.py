@@ -13,6 +13,7 @@ import msgspec
 from swarm.errors import ProtocolError
 from swarm.identity.key import Identity
 from swarm.identity.peer_id import PeerId, verify
+from swarm.net.transport import Buffer
 
 KIB = 1024
 MAX_HELLO_BYTES = 8 * KIB
@@ -77,6 +78,9 @@ class Join(Frame, frozen=True):
     """False: takes the result and votes, sends no update (nothing to give, or the gate said no)."""
     dialable: bool
     tokens: int
+    up_bps: int
+    """What this peer's link carries, as measured in earlier rounds; 0 while nothing has been."""
+    down_bps: int
     accepted: Accepted | None
 
 
@@ -150,7 +154,7 @@ class JoinRound(Frame, frozen=True):
 
 
 class OpenReduce(Frame, frozen=True):
-    """Member to chunk owner. `Part`* or `GetReduced` follow, and a `ChunkResult` per chunk comes back, in any order."""
+    """To chunks' owner. `Part`, `Sum` and `GetReduced` follow; a `ChunkResult` per chunk comes back, in any order."""
 
     round: int
     ballot: Ballot
@@ -297,7 +301,18 @@ class Part(Frame, frozen=True):
     """One chunk of one peer's encoded update. Who withholds its update asks for results with `GetReduced` instead."""
 
     chunk: int
-    data: bytes
+    data: memoryview
+
+
+class Sum(Frame, frozen=True):
+    """The encoded mean of one chunk over a group's `contributors` (a bitmap over the roster), from that group's owner.
+
+    It counts with the sum of their weights.
+    """
+
+    chunk: int
+    contributors: bytes
+    data: memoryview
 
 
 class ChunkResult(Frame, frozen=True):
@@ -305,7 +320,7 @@ class ChunkResult(Frame, frozen=True):
 
     chunk: int
     contributors: bytes
-    data: bytes
+    data: memoryview
 
 
 class RecordIs(Frame, frozen=True):
@@ -335,10 +350,10 @@ def encode(frame: Frame) -> bytes:
 
 
 @overload
-def decode(data: bytes, expected: type[F]) -> F: ...
+def decode(data: Buffer, expected: type[F]) -> F: ...
 @overload
-def decode(data: bytes, expected: UnionType) -> Any: ...
-def decode(data: bytes, expected: Any) -> Any:
+def decode(data: Buffer, expected: UnionType) -> Any: ...
+def decode(data: Buffer, expected: Any) -> Any:
     """Bytes from a stranger as one of the expected frames (a class or a union of classes).
 
     Raises:

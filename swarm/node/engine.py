@@ -26,7 +26,7 @@ from swarm.net.server import Server
 from swarm.net.transport import Directory, Transport
 from swarm.round.acceptor import Acceptor
 from swarm.round.context import Context, Offer
-from swarm.round.round import Behind, Finished, run_round
+from swarm.round.round import Behind, run_round
 from swarm.round.service import serve_round
 from swarm.round.settle import settle
 from swarm.sovereignty.gate import Gate
@@ -37,7 +37,7 @@ from swarm.state.head import Head
 from swarm.state.resume import resume
 from swarm.state.run import Run
 from swarm.state.store import Store
-from swarm.vector.feedback import carried
+from swarm.vector.feedback import carry_in
 
 ANNOUNCE_EVERY_S = 5.0
 ANNOUNCEMENT_LIFETIME_S = 30.0
@@ -48,7 +48,10 @@ MAX_CLOCK_SKEW_S = 600.0
 
 @dataclass(frozen=True)
 class Update:
-    """What a trainer made of a round's inner steps: base minus local weights (or a mean gradient), float32 [N]."""
+    """What a trainer made of a round's inner steps: base minus local weights (or a mean gradient), float32 [N].
+
+    The engine takes the vector over and writes to it, until it asks the trainer to begin again.
+    """
 
     update_N: np.ndarray
     tokens: int
@@ -172,6 +175,7 @@ class Engine:
             sink=self._sink,
             is_dialable=self._is_dialable,
             announced=self.announced,
+            link=self._transport,
         )
         self._tasks = [
             asyncio.create_task(self._keep_looking()),
@@ -200,12 +204,14 @@ class Engine:
                 await trainer.abandon()
                 decided = ctx.archive.committed(opened)
                 if end.offer is not None and decided is not None:
-                    residual_N = settle(self.run_info, ctx.me, end.offer, decided, ctx.reduction)
+                    settle(self.run_info, ctx.me, end.offer, decided, ctx.reduction)
+                elif end.offer is not None:
+                    residual_N[:] = 0  # nobody can say what was counted, and the base is far from where it was made
             elif end.offer is None:
                 await trainer.abandon()
                 self._sink(events.UpdateLate(round=end.committed.decided.value.round, tokens=self._tokens))
             else:
-                residual_N = self._settled(end, end.offer)
+                settle(self.run_info, ctx.me, end.offer, end.committed.decided, ctx.reduction)
             self._report_bytes()
 
     async def leave(self) -> None:
@@ -247,11 +253,7 @@ class Engine:
         update = await training
         self._tokens = update.tokens
         self._enter("ready")
-        return Offer(carried(update.update_N, residual_N), update.tokens)
-
-    def _settled(self, end: Finished, offer: Offer) -> np.ndarray:
-        ctx = self._context
-        return settle(self.run_info, ctx.me, offer, end.committed.decided, ctx.reduction)
+        return Offer(carry_in(update.update_N, residual_N), residual_N, update.tokens)
 
     async def _catch_up(self) -> bool:
         """Follows others' verified records; whether the head has moved."""

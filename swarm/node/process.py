@@ -158,7 +158,7 @@ class Node:
         return daemon
 
     async def _reach_swarm(self, daemon: Daemon) -> LibP2PTransport:
-        transport = await LibP2PTransport.attach(daemon.control)
+        transport = await LibP2PTransport.attach(daemon.control, self._listen)
         self._stack.push_async_callback(transport.close)
         connected = await asyncio.gather(*(self._connects(transport, address) for address in self._joins))
         reached = [address for address, is_reached in zip(self._joins, connected, strict=True) if is_reached]

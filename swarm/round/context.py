@@ -12,6 +12,7 @@ from swarm.errors import ProtocolError
 from swarm.identity.key import Identity
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
+from swarm.net.audited import AuditedTransport
 from swarm.net.calls import Caller
 from swarm.net.tasks import Signal
 from swarm.net.transport import StreamLostError
@@ -27,6 +28,7 @@ from swarm.state.records import Decided, Value, round_of, value_digest
 from swarm.state.roster import Roster, read_roster
 from swarm.state.run import Run
 from swarm.state.store import Store
+from swarm.vector.recycle import Recycler
 
 SHORT_CALL_S = 3.0
 """Limit for one small question to one peer."""
@@ -46,6 +48,8 @@ class Offer:
 
     x_N: np.ndarray
     """Update plus residual, float32 [N]."""
+    lost_N: np.ndarray
+    """Float32 [N]: the residual's memory, in which the round leaves what it did not deliver."""
     tokens: int
     ballots: set[wire.Ballot] = field(default_factory=set[wire.Ballot])
     """Attempts whose all-reduce it went into: only a roster of one of these can have counted it."""
@@ -107,7 +111,10 @@ class Context:
     is_dialable: bool
     announced: Callable[[], Mapping[PeerId, wire.Announcement]]
     """The freshest verified announcement of each peer, this one's included."""
+    link: AuditedTransport
+    """Measures, and says, what this peer's link carries."""
     book: DeadlineBook = field(init=False)
+    vectors: Recycler = field(default_factory=Recycler)
     seats: Seats = field(default_factory=Seats)
     news: News = field(default_factory=News)
     reduction: Reduction | None = None
@@ -161,6 +168,8 @@ class Context:
                 contributes=offer is not None,
                 dialable=self.is_dialable,
                 tokens=0 if offer is None else offer.tokens,
+                up_bps=self.link.rates_bps[0],
+                down_bps=self.link.rates_bps[1],
                 accepted=self.acceptor.accepted_in(self.round),
             )
         )

@@ -18,12 +18,11 @@ from swarm.round.canvass import ask_promise, ask_vote
 from swarm.round.closing import Close, decide
 from swarm.round.context import SHORT_CALL_S, Aborted, Context, InDoubt, Offer, Outcome
 from swarm.round.deadlines import Phase
-from swarm.round.member import Candidate, begin_reduction, candidate, commit, reduce, vote
+from swarm.round.member import Candidate, begin_reduction, candidate, commit, reduce, step, vote
 from swarm.round.seats import Guest
 from swarm.state.electorate import Electorate
-from swarm.state.head import apply_results
 from swarm.state.records import Record, Value, check_contributors, value_digest
-from swarm.state.roster import Roster, read_roster, result_digest
+from swarm.state.roster import Roster, read_roster
 
 _PROBE_EVERY_S = 1.0
 _PROBES_MISSED = 2
@@ -214,15 +213,17 @@ class _Leader:
         for guest in self._guests():
             guest.tell(wire.RosterClosed(sealed))
         await reduce(ctx, reduction)
-        results = [reduction.results[chunk] for chunk in range(ctx.run.grid.chunks)]
+        chunks = range(ctx.run.grid.chunks)
+        results = [reduction.results[chunk] for chunk in chunks]
         contributors = tuple(result.contributors for result in results)
-        if not any(roster.contributors(bitmap) for bitmap in contributors):
+        if not any(any(bitmap) for bitmap in contributors):
             raise ProtocolError("nobody gave an update")
         check_contributors(ctx.run, roster, contributors)
         if not self._could_go_on(roster):
             raise ProtocolError("too many of this roster were lost on the way to commit anything after it")
         encoded = [result.data for result in results]
-        successor = await apply_results(ctx.run, ctx.head, encoded)
+        digests = tuple(digest for chunk in chunks if (digest := reduction.results.digest(chunk)) is not None)
+        successor = await step(ctx, digests, encoded)
         value = Value(
             run_id=ctx.run.id,
             epoch=0,
@@ -231,7 +232,7 @@ class _Leader:
             base_digest=ctx.head.state_digest,
             roster=sealed,
             weights=roster.weights,
-            chunk_digests=tuple(result_digest(result.contributors, result.data) for result in results),
+            chunk_digests=digests,
             contributors=contributors,
             state_digest=successor.state_digest,
         )

@@ -1,5 +1,6 @@
 """What every member of an attempt does, leader or not: reduce under a roster, check a proposed value, vote, commit."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,12 +9,15 @@ from swarm.clock import monotonic_s
 from swarm.errors import ProtocolError
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
+from swarm.net.transport import Buffer
 from swarm.round.context import Committed, Context, Offer
 from swarm.round.deadlines import Phase
-from swarm.round.reduction import Contribution, Reduction
+from swarm.round.delivery import Contribution
+from swarm.round.plan import Plan
+from swarm.round.reduction import Reduction
 from swarm.round.results import complete
 from swarm.sovereignty.gate import Denied
-from swarm.state.head import Successor, apply_results
+from swarm.state.head import Successor, apply_mean
 from swarm.state.records import Record, Value, value_digest
 from swarm.state.roster import Roster
 
@@ -25,28 +29,32 @@ class Candidate:
     encoded: bytes
     digest: bytes
     value: Value
-    results: Sequence[bytes]
+    results: Sequence[Buffer]
     successor: Successor
 
 
 def begin_reduction(ctx: Context, roster: Roster, offer: Offer | None) -> Reduction:
     """Asks the gate, then opens this peer's part in the roster's all-reduce. A denial withholds the update, no more."""
     contribution = None
+    plan = Plan(roster, ctx.run.grid.chunks, ctx.run.charter.reduce.levels)
     if offer is not None:
-        # Those that own no chunk too: a result with one contributor is that contributor's update, and it goes to all.
-        recipients = {seat.peer: seat.region for seat in roster.seats if seat.peer != ctx.me}
+        # Whoever may come to own a chunk of this peer's group.
+        near = plan.neighbours(roster.index[ctx.me])
+        recipients = {roster.peers[seat]: roster.seats[seat].region for seat in near if roster.peers[seat] != ctx.me}
         judged = ctx.gate.check_update(round_number=roster.round, update_N=offer.x_N, recipients=recipients)
         if isinstance(judged, Denied):
             ctx.sink(events.UpdateDenied(round=roster.round, code=judged.code, reason=judged.reason))
         else:
-            contribution = Contribution(offer.x_N, judged)
+            contribution = Contribution(offer.x_N, offer.lost_N, judged)
             offer.ballots.add(roster.ballot)
     reduction = Reduction(
         run=ctx.run,
         roster=roster,
+        plan=plan,
         caller=ctx.caller,
         gate=ctx.gate,
         contribution=contribution,
+        mean_N=ctx.vectors.empty(ctx.run.grid.elements),
         limit_s=ctx.limit_s(Phase.REDUCE, roster.ballot.attempt),
         sink=ctx.sink,
     )
@@ -57,7 +65,11 @@ def begin_reduction(ctx: Context, roster: Roster, offer: Offer | None) -> Reduct
 async def reduce(ctx: Context, reduction: Reduction) -> None:
     """Runs a reduction to its end and learns from how long it took. Raises StreamLostError if no owner is left."""
     began_s = monotonic_s()
-    await reduction.run()
+    measuring = asyncio.create_task(ctx.link.measure())
+    try:
+        await reduction.run()
+    finally:
+        measuring.cancel()
     ctx.book.observe(Phase.REDUCE, monotonic_s() - began_s)
     ctx.sink(
         events.Reduced(
@@ -87,13 +99,25 @@ async def candidate(ctx: Context, encoded: bytes, holders: Sequence[PeerId]) -> 
         caller=ctx.caller,
         holders=holders,
     )
-    successor = await apply_results(ctx.run, ctx.head, results)
+    successor = await step(ctx, value.chunk_digests, results)
     if successor.state_digest != value.state_digest:
         raise ProtocolError(
             f"round {value.round} leads to state {successor.state_digest.hex()[:16]} here and to "
             f"{value.state_digest.hex()[:16]} at its leader: one of the two machines does not compute as it should"
         )
     return Candidate(encoded, digest, value, results, successor)
+
+
+async def step(ctx: Context, digests: Sequence[bytes], results: Sequence[Buffer]) -> Successor:
+    """The successor that results with these digests lead to. What the reduction has decoded is not decoded again."""
+    reduction = ctx.reduction
+    taken = None if reduction is None else reduction.results.take_mean()
+    mean_N, decoded = taken or (ctx.vectors.empty(ctx.run.grid.elements), frozenset[int]())
+    for chunk, data in enumerate(results):
+        if reduction is None or chunk not in decoded or reduction.results.digest(chunk) != digests[chunk]:
+            ctx.run.codec.decode_into(data, mean_N[ctx.run.grid.bounds(chunk)])
+            await asyncio.sleep(0)
+    return await apply_mean(ctx.run, ctx.head, mean_N, ctx.vectors)
 
 
 async def vote(ctx: Context, ballot: wire.Ballot, held: Candidate) -> wire.Sealed | None:

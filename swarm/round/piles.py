@@ -1,98 +1,113 @@
-"""The chunks one peer reduces in one attempt: who gave, who still may, and the sum so far.
+"""The sums one peer makes in one attempt: who is in each, who still may come, and the mean so far.
 
-No network here. A pile is finished by `finish`, which quantises the mean once; the caller decides when.
+No network here, and nobody decides here when a sum is closed. Memory is used again from chunk to chunk.
 """
 
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from swarm.net.wire import ChunkResult
-from swarm.state.roster import Roster, result_digest
+from swarm.state.roster import Roster
 from swarm.state.run import Run
-from swarm.vector.feedback import owner_share
+from swarm.vector.codec import Buffer
+from swarm.vector.grid import Vector
+
+_SPARE = 16
 
 
 @dataclass
 class Pile:
     """One chunk on its way to a mean."""
 
-    sum_N: np.ndarray | None = None
+    sum_N: Vector | None = None
     counted: set[int] = field(default_factory=set[int])
-    """Seats whose part is in the sum."""
+    """Seats whose update is in the sum."""
     settled: set[int] = field(default_factory=set[int])
-    """Seats from which nothing more will come: counted or withheld."""
-
-
-@dataclass(frozen=True)
-class Requantised:
-    """What quantising the mean took from everybody; the owner adds it to its residual if this very result commits."""
-
-    digest: bytes
-    error_N: np.ndarray
+    """Seats from which nothing more will come: counted, or they give nothing."""
 
 
 class Piles:
-    """All piles of one peer in one attempt."""
+    """All open sums of one peer in one attempt."""
 
-    def __init__(self, run: Run, roster: Roster, own_seat: int) -> None:
+    def __init__(self, run: Run, roster: Roster) -> None:
         self._run = run
         self._roster = roster
-        self._own_seat = own_seat
-        self._givers = frozenset(n for n, seat in enumerate(roster.seats) if seat.contributes)
+        self._givers = frozenset(number for number, seat in enumerate(roster.seats) if seat.contributes)
         self._lost: set[int] = set()
         self._piles: dict[int, Pile] = {}
-        self.requantised: dict[int, Requantised] = {}
-        """By chunk, for the results this peer made."""
+        self._spare: list[Vector] = []
 
-    def add(self, chunk: int, seat: int, data: bytes) -> None:
-        """Counts one part; a second part of the same seat, or one by a seat that gives nothing, changes nothing.
+    def add(self, chunk: int, seats: Set[int], data: Buffer) -> bool:
+        """Counts the encoded mean over `seats`; False if one of them is settled already, or gives nothing.
 
         Raises:
-            ProtocolError: the bytes are not a valid encoding of this chunk.
+            ProtocolError: the bytes are not a valid encoding of this chunk, or exceed the norm bound.
         """
-        pile = self._pile(chunk)
         length = self._run.grid.length(chunk)
-        if seat in pile.settled or seat not in self._givers:
+        pile = self._pile(chunk)
+        if seats & pile.settled or not seats <= self._givers:
             self._run.codec.check(data, length)
-            return
-        if pile.sum_N is None:
-            pile.sum_N = np.zeros(length, np.float32)
-        self._run.codec.accumulate(data, length, self._roster.weights[seat], pile.sum_N)
-        pile.counted.add(seat)
-        pile.settled.add(seat)
+            return False
+        is_first = pile.sum_N is None
+        sum_N = self._space(length) if pile.sum_N is None else pile.sum_N
+        weight = sum(self._roster.weights[seat] for seat in seats)
+        self._run.codec.accumulate(data, length, weight, sum_N, is_first)
+        self._count(pile, seats, sum_N)
+        return True
 
-    def withhold(self, chunk: int, seat: int) -> None:
-        """This seat gives nothing to this chunk."""
-        self._pile(chunk).settled.add(seat)
+    def add_own(self, chunk: int, seat: int, x_n: Vector) -> None:
+        """Counts this peer's own part as it is: what never leaves need not be quantised."""
+        pile = self._pile(chunk)
+        if seat in pile.settled:
+            return
+        weight = np.float32(self._roster.weights[seat])
+        if pile.sum_N is None:
+            sum_N = np.multiply(x_n, weight, out=self._space(x_n.size))
+        elif weight == 1:
+            sum_N = np.add(pile.sum_N, x_n, out=pile.sum_N)
+        else:
+            sum_N = pile.sum_N
+            for start in range(0, x_n.size, 32_768):  # the product of a tile stays in the cache
+                sum_N[start : start + 32_768] += x_n[start : start + 32_768] * weight
+        self._count(pile, {seat}, sum_N)
+
+    def settle(self, chunk: int, seats: Iterable[int]) -> None:
+        """These seats give nothing more to this chunk."""
+        self._pile(chunk).settled.update(seats)
 
     def lose(self, seat: int) -> None:
-        """This seat is gone: no pile waits for it."""
+        """This seat is gone: no sum waits for it."""
         self._lost.add(seat)
 
-    def waits_for(self, chunk: int) -> frozenset[int]:
-        """Seats whose part may still come."""
-        return self._givers - self._pile(chunk).settled - self._lost
+    def waits_for(self, chunk: int, seats: Set[int]) -> Set[int]:
+        """Those of `seats` whose update may still come."""
+        return (self._givers & seats) - self._pile(chunk).settled - self._lost
 
     def discard(self, chunk: int) -> None:
         """The chunk's result came from elsewhere."""
-        self._piles.pop(chunk, None)
+        self.take(chunk)
 
-    def finish(self, chunk: int) -> ChunkResult:
-        """The chunk's mean over those that were counted, quantised once; zeros if nobody was."""
+    def take(self, chunk: int) -> tuple[frozenset[int], int, Vector]:
+        """Closes a sum: who is in it, their weight, and their mean (zeros if nobody is), good until the next sum."""
         pile = self._piles.pop(chunk, None) or Pile()
         length = self._run.grid.length(chunk)
-        total = sum(self._roster.weights[seat] for seat in pile.counted)
-        mean_N = np.zeros(length, np.float32)
-        if pile.sum_N is not None:
-            np.divide(pile.sum_N, np.float32(total), out=mean_N)
-        data = self._run.codec.encode(mean_N)
-        result = ChunkResult(chunk, self._roster.bitmap(pile.counted), data)
-        if self._own_seat in pile.counted:
-            decoded_N = self._run.codec.decode(data, length)
-            error_N = owner_share(mean_N, decoded_N, total, self._roster.weights[self._own_seat])
-            self.requantised[chunk] = Requantised(result_digest(result.contributors, data), error_N)
-        return result
+        if pile.sum_N is None:
+            return frozenset(), 0, np.zeros(length, np.float32)
+        if len(self._spare) < _SPARE and length == self._run.grid.chunk_elements:
+            self._spare.append(pile.sum_N)
+        weight = sum(self._roster.weights[seat] for seat in pile.counted)
+        return frozenset(pile.counted), weight, np.divide(pile.sum_N, np.float32(weight), out=pile.sum_N)
+
+    def _count(self, pile: Pile, seats: Set[int], sum_N: Vector) -> None:
+        pile.sum_N = sum_N
+        pile.counted |= seats
+        pile.settled |= seats
 
     def _pile(self, chunk: int) -> Pile:
         return self._piles.setdefault(chunk, Pile())
+
+    def _space(self, length: int) -> Vector:
+        if self._spare and length == self._run.grid.chunk_elements:
+            return self._spare.pop()
+        return np.empty(length, np.float32)

@@ -7,7 +7,7 @@ from swarm.errors import ProtocolError
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
 from swarm.net.calls import Caller
-from swarm.net.transport import StreamLostError
+from swarm.net.transport import Buffer, StreamLostError
 from swarm.round.reduction import Reduction
 from swarm.state.archive import Archive
 from swarm.state.records import Value
@@ -27,7 +27,7 @@ async def complete(
     archive: Archive,
     caller: Caller,
     holders: Iterable[PeerId],
-) -> list[bytes]:
+) -> list[Buffer]:
     """The encoded results of a value in grid order.
 
     Takes what this peer's own reduction and archive hold and asks `holders`, one after another, for the rest.
@@ -35,11 +35,10 @@ async def complete(
     Raises:
         StreamLostError: nobody that was asked holds them all.
     """
-    found: dict[int, bytes] = {}
+    found: dict[int, Buffer] = {}
     for chunk, wanted in enumerate(value.chunk_digests):
-        own = reduction.results.get(chunk) if reduction is not None else None
-        if own is not None and result_digest(own.contributors, own.data) == wanted:
-            found[chunk] = own.data
+        if reduction is not None and reduction.results.digest(chunk) == wanted:
+            found[chunk] = reduction.results[chunk].data
             continue
         kept = archive.result(value, digest, chunk)
         if kept is not None:
@@ -61,12 +60,12 @@ async def complete(
 
 async def _fetch(
     run: Run, value: Value, digest: bytes, caller: Caller, holder: PeerId, chunks: Sequence[int]
-) -> dict[int, bytes]:
+) -> dict[int, Buffer]:
     """What one holder gives, each chunk checked against its digest; empty if it has nothing, stalls or lies."""
-    found: dict[int, bytes] = {}
+    found: dict[int, Buffer] = {}
     limit_bytes = run.encoded_bytes(0) + wire.MAX_CHUNK_OVERHEAD_BYTES
     try:
-        stream = await caller.open(holder, wire.GetResults(value.round, digest, tuple(chunks)), _STALL_LIMIT_S)
+        stream = await caller.open_bulk(holder, wire.GetResults(value.round, digest, tuple(chunks)), _STALL_LIMIT_S)
     except StreamLostError:
         return found
     try:

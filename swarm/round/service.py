@@ -108,11 +108,10 @@ async def _give_reduced(
         ballot,
     )
     for chunk in chunks:
-        result = reduction.results.get(chunk) if reduction is not None and is_this else None
-        if reduction is None or result is None:
-            await stream.send(wire.Missing())
+        if reduction is not None and is_this and chunk in reduction.results:
+            await reduction.send_result(stream, reduction.results[chunk])
         else:
-            await reduction.send_result(stream, result)
+            await stream.send(wire.Missing())
 
 
 async def _give_results(ctx: Context, stream: AuditedStream, request: wire.GetResults, region: str) -> None:
@@ -127,11 +126,11 @@ async def _give_results(ctx: Context, stream: AuditedStream, request: wire.GetRe
             continue
         value, roster = found
         contributors = value.contributors[chunk]
-        permit = ctx.gate.check_result(
+        permit = ctx.gate.check_aggregate(
             members=roster.members_in(contributors), recipient=stream.remote, recipient_region=region
         )
         if isinstance(permit, Denied):
             await stream.send(wire.Refusal(permit.code, permit.reason))
             return
-        await stream.send(wire.ChunkResult(chunk, contributors, data), permit)
+        await stream.send(wire.ChunkResult(chunk, contributors, memoryview(data)), permit)
         await asyncio.sleep(0)

@@ -69,7 +69,7 @@ class Gate:
             )
         return self._permit(f"update/{round_number}", frozenset({Kind.UPDATE}), frozenset(recipients))
 
-    def check_result(self, *, members: int, recipient: PeerId, recipient_region: str) -> Permit | Denied:
+    def check_aggregate(self, *, members: int, recipient: PeerId, recipient_region: str) -> Permit | Denied:
         """Whether an aggregate of `members` distinct members may go to one peer."""
         if recipient_region != self._region and 0 < members < self._min_contributors:
             return Denied(
@@ -77,7 +77,7 @@ class Gate:
                 f"an aggregate of {members} members may not leave region {self._region} "
                 f"(min_contributors = {self._min_contributors})",
             )
-        return self._permit(f"result/{members}", frozenset({Kind.RESULT}), frozenset({recipient}))
+        return self._permit(f"aggregate/{members}", frozenset({Kind.RESULT, Kind.SUM}), frozenset({recipient}))
 
     @staticmethod
     def _permit(id: str, kinds: frozenset[Kind], peers: frozenset[PeerId] | None) -> Permit:

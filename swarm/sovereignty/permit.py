@@ -17,11 +17,12 @@ class Kind(StrEnum):
     CHARTER = "charter"
     RECORD = "record"
     STATE = "state"
+    SUM = "sum"
     RESULT = "result"
     UPDATE = "update"
 
 
-PROTOCOL_KINDS = frozenset(Kind) - {Kind.RESULT, Kind.UPDATE}
+PROTOCOL_KINDS = frozenset(Kind) - {Kind.RESULT, Kind.SUM, Kind.UPDATE}
 """Kinds that carry no single update and no fresh aggregate: who we are, what we ask, what is already shared."""
 
 

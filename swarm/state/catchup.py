@@ -23,7 +23,9 @@ from swarm.state.records import Decided
 from swarm.state.roster import result_digest
 from swarm.state.run import Run
 from swarm.state.store import KEPT_ROUNDS, Store
+from swarm.vector.bounds import Buffer
 from swarm.vector.digest import root_of_state, state_leaf
+from swarm.vector.recycle import Recycler
 
 _STATUS_LIMIT_S = 2.0
 """Who takes longer to say where it stands is asked for the rest last."""
@@ -170,11 +172,12 @@ class CatchUp:
 
     async def _replay(self, head: Head, decided: Sequence[Decided]) -> Head | None:
         """Applies the missed rounds' results one after another; None if somebody's bytes are not to be had."""
+        vectors = Recycler()
         for item in decided:
             results = await self._results(item)
             if results is None:
                 return None
-            successor = await apply_results(self._run, head, results)
+            successor = await apply_results(self._run, head, results, vectors)
             if successor.state_digest != item.value.state_digest:
                 self._say(
                     f"round {item.value.round} does not replay to the state its quorum signed; downloading instead"
@@ -186,14 +189,14 @@ class CatchUp:
         await self._store.save_snapshot(head.round, (head.base_N, *head.outer_VN))
         return head
 
-    async def _results(self, item: Decided) -> list[bytes] | None:
+    async def _results(self, item: Decided) -> list[Buffer] | None:
         chunks = range(self._run.grid.chunks)
         request = wire.GetResults(item.value.round, item.digest, tuple(chunks))
         limit_bytes = self._run.encoded_bytes(0) + wire.MAX_CHUNK_OVERHEAD_BYTES
         for donor in self._donors:
-            results: list[bytes] = []
+            results: list[Buffer] = []
             try:
-                stream = await self._caller.open(donor, request, _ASK_LIMIT_S)
+                stream = await self._caller.open_bulk(donor, request, _ASK_LIMIT_S)
             except StreamLostError:
                 continue
             try:

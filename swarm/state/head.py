@@ -14,7 +14,9 @@ from swarm.state.chain import Mark
 from swarm.state.electorate import Electorate
 from swarm.state.records import NO_RECORD, Decided
 from swarm.state.run import Run
-from swarm.vector.digest import chunk_bytes, root_of_state, state_leaf
+from swarm.vector.digest import Buffer, chunk_bytes, root_of_state, state_leaf
+from swarm.vector.grid import Vector
+from swarm.vector.recycle import Recycler
 
 
 @dataclass(frozen=True)
@@ -62,21 +64,30 @@ class Successor:
         )
 
 
-async def apply_results(run: Run, head: Head, results: Sequence[bytes]) -> Successor:
-    """The outer step of round head.round + 1 on encoded chunk means, in grid order; yields between chunks.
+async def apply_mean(run: Run, head: Head, mean_N: Vector, vectors: Recycler) -> Successor:
+    """The outer step of round head.round + 1 by a mean update, float32 [N], which becomes the new base in place.
 
-    Deterministic: a pure function of the head's bits and the results' bytes.
+    Deterministic: a pure function of the head's bits and the mean's. Yields between chunks.
     """
-    base_N = head.base_N.copy()
-    outer_VN = tuple(vector.copy() for vector in head.outer_VN)
-    vectors = (base_N, *outer_VN)
-    leaves: list[list[bytes]] = [[] for _ in vectors]
-    for chunk, data in enumerate(results):
+    outer_VN = tuple(vectors.empty(run.grid.elements) for _ in head.outer_VN)
+    after = (mean_N, *outer_VN)
+    leaves: list[list[bytes]] = [[] for _ in after]
+    for chunk in range(run.grid.chunks):
         bounds = run.grid.bounds(chunk)
-        mean_N = run.codec.decode(data, run.grid.length(chunk))
-        run.rule.step(base_N[bounds], tuple(v[bounds] for v in outer_VN), mean_N, head.round + 1)
-        for number, vector_N in enumerate(vectors):
+        state_n = tuple(vector_N[bounds] for vector_N in head.outer_VN)
+        after_n = tuple(vector_N[bounds] for vector_N in after)
+        run.rule.step(head.base_N[bounds], state_n, mean_N[bounds], head.round + 1, after_n)
+        for number, vector_N in enumerate(after):
             leaves[number].append(state_leaf(number, chunk, chunk_bytes(vector_N[bounds])))
         await asyncio.sleep(0)
     digest = root_of_state([leaf for of_vector in leaves for leaf in of_vector])
-    return Successor(base_N, outer_VN, digest)
+    return Successor(mean_N, outer_VN, digest)
+
+
+async def apply_results(run: Run, head: Head, results: Sequence[Buffer], vectors: Recycler) -> Successor:
+    """The outer step on encoded chunk means, in grid order."""
+    mean_N = vectors.empty(run.grid.elements)
+    for chunk, data in enumerate(results):
+        run.codec.decode_into(data, mean_N[run.grid.bounds(chunk)])
+        await asyncio.sleep(0)
+    return await apply_mean(run, head, mean_N, vectors)

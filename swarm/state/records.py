@@ -95,17 +95,16 @@ def check_contributors(run: Run, roster: Roster, contributors: Sequence[bytes]) 
     """Refuses bitmaps that a committed value must not have, one per chunk.
 
     A committed state goes to every region, and the difference of two states is the mean between them. So where there
-    is more than one region no chunk may be the mean of fewer members than may cross a border together.
+    is more than one region, each region in a mean must stand for as many members as may cross a border together.
 
     Raises:
         ProtocolError: a bitmap does not fit the roster, or a mean has too few members.
     """
-    least = run.charter.reduce.min_contributors if len(run.charter.regions) > 1 else 1
-    for bitmap in contributors:
-        members = roster.members_in(bitmap)
-        if 0 < members < least:
+    least = run.least_members
+    for bitmap in set(contributors):
+        if not roster.may_cross(roster.contributors(bitmap), least):
             raise ProtocolError(
-                f"a chunk is the mean of {members} members and the charter lets no fewer than {least} cross a border"
+                f"a chunk is a mean in which some region has fewer than the {least} members that may cross a border"
             )
 
 

@@ -19,6 +19,7 @@ from swarm.state.roster import read_roster
 from swarm.state.run import Run
 from swarm.state.store import Store
 from swarm.vector.digest import state_digest
+from swarm.vector.recycle import Recycler
 
 
 async def resume(run: Run, store: Store, say: Callable[[str], None]) -> Head | None:
@@ -82,7 +83,7 @@ def _head_at(run: Run, store: Store, round_number: int) -> Head | None:
 
 async def _replay(run: Run, store: Store, head: Head) -> Head:
     """Rounds that were committed after the snapshot, as far as their results are still here."""
-    archive = Archive(run, store)
+    archive, vectors = Archive(run, store), Recycler()
     while (data := store.load_record(head.round + 1)) is not None:
         try:
             decided = head.mark.verify(run, data)
@@ -93,7 +94,7 @@ async def _replay(run: Run, store: Store, head: Head) -> Head:
         present = [data for data in results if data is not None]
         if len(present) < run.grid.chunks:
             return head
-        successor = await apply_results(run, head, present)
+        successor = await apply_results(run, head, present, vectors)
         if successor.state_digest != decided.value.state_digest:
             return head
         head = successor.committed(run, decided)

@@ -1,5 +1,6 @@
 """Who is in one attempt: a leader's sealed list of sealed joins, checked, in one order for everybody."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +11,11 @@ from swarm.charter.admission import Admitted, Refused, admit
 from swarm.errors import PassportError, ProtocolError
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
+from swarm.net.transport import Buffer
 from swarm.state.run import Run
+
+MAX_BPS = 2**43
+"""Bits per second a join may claim; only how chunks are shared out depends on it."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,8 @@ class Seat:
     contributes: bool
     dialable: bool
     tokens: int
+    up_bps: int = 0
+    down_bps: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,12 +54,6 @@ class Roster:
     def regions(self) -> dict[PeerId, str]:
         return {seat.peer: seat.region for seat in self.seats}
 
-    def owners(self, chunk: int) -> tuple[PeerId, ...]:
-        """Who reduces a chunk, and who takes over, in order. Peers that cannot be dialled own nothing."""
-        able = [seat.peer for seat in self.seats if seat.dialable]
-        first = (chunk + self.round) % len(able)
-        return tuple(able[first:] + able[:first])
-
     def contributors(self, bitmap: bytes) -> tuple[int, ...]:
         """Seat numbers set in a bitmap. ProtocolError for a wrong length or a bit of a seat that gives nothing."""
         if len(bitmap) != self.bitmap_bytes:
@@ -63,21 +64,32 @@ class Roster:
             raise ProtocolError("a contributor bitmap names a peer that contributes nothing")
         return numbers
 
-    def bitmap(self, numbers: set[int]) -> bytes:
+    def bitmap(self, numbers: Iterable[int]) -> bytes:
         return sum(1 << number for number in numbers).to_bytes(self.bitmap_bytes, "little")
 
     @property
     def bitmap_bytes(self) -> int:
         return (len(self.seats) + 7) // 8
 
+    def may_cross(self, numbers: Iterable[int], least_members: int) -> bool:
+        """Whether a mean over these seats may go to every region.
+
+        Whoever has a mean and what its own region gave can tell what the others gave, so each region in it must stand
+        for at least `least_members` distinct members.
+        """
+        by_region: dict[str, set[str]] = {}
+        for number in numbers:
+            by_region.setdefault(self.seats[number].region, set()).add(self.seats[number].member)
+        return all(len(members) >= least_members for members in by_region.values())
+
     def members_in(self, bitmap: bytes) -> int:
         """Distinct members in an aggregate."""
         return len({self.seats[number].member for number in self.contributors(bitmap)})
 
 
-def result_digest(contributors: bytes, data: bytes) -> bytes:
+def result_digest(contributors: bytes, data: Buffer) -> bytes:
     """Digest of a reduced chunk: its bytes and whose updates are in it. 32 bytes."""
-    return blake3.blake3(len(contributors).to_bytes(4, "little") + contributors + data).digest()
+    return blake3.blake3(len(contributors).to_bytes(4, "little") + contributors).update(data).digest()
 
 
 def read_join(sealed: wire.Sealed, run: Run) -> tuple[wire.Join, Seat]:
@@ -100,7 +112,18 @@ def read_join(sealed: wire.Sealed, run: Run) -> tuple[wire.Join, Seat]:
             pass
     if not 0 <= join.tokens <= wire.MAX_ROUND:
         raise ProtocolError("a join with an impossible number of tokens")
-    seat = Seat(sealed.author, passport.member, passport.region, join.contributes, join.dialable, join.tokens)
+    if not (0 <= join.up_bps <= MAX_BPS and 0 <= join.down_bps <= MAX_BPS):
+        raise ProtocolError("a join with an impossible rate")
+    seat = Seat(
+        peer=sealed.author,
+        member=passport.member,
+        region=passport.region,
+        contributes=join.contributes,
+        dialable=join.dialable,
+        tokens=join.tokens,
+        up_bps=join.up_bps,
+        down_bps=join.down_bps,
+    )
     return join, seat
 
 

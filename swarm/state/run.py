@@ -43,6 +43,11 @@ class Run:
             weight_decay=outer.weight_decay,
         )
 
+    @property
+    def least_members(self) -> int:
+        """Members an aggregate must hold to go to every region: 1 where there is only one."""
+        return self.charter.reduce.min_contributors if len(self.charter.regions) > 1 else 1
+
     def encoded_bytes(self, chunk: int) -> int:
         """Bytes of one encoded chunk, in an update as in a result."""
         return self.codec.encoded_bytes(self.grid.length(chunk))

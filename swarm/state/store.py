@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from swarm.errors import StateError
+from swarm.vector.bounds import Buffer
 
 _WRITES = count()
 KEPT_ROUNDS = 8
@@ -34,7 +35,7 @@ class Store(Protocol):
     async def save_acceptor(self, data: bytes) -> None: ...
     def load_record(self, round_number: int) -> bytes | None: ...
     async def save_record(self, round_number: int, data: bytes) -> None: ...
-    async def save_results(self, round_number: int, digest: bytes, results: Sequence[bytes]) -> None: ...
+    async def save_results(self, round_number: int, digest: bytes, results: Sequence[Buffer]) -> None: ...
     def load_result(self, round_number: int, digest: bytes, offset: int, length: int) -> bytes | None:
         """Bytes of one chunk of a saved value, or None if it is not here."""
         ...
@@ -80,7 +81,7 @@ class DiskStore:
     async def save_record(self, round_number: int, data: bytes) -> None:
         await _write(self.folder / "records" / _name(round_number), [data])
 
-    async def save_results(self, round_number: int, digest: bytes, results: Sequence[bytes]) -> None:
+    async def save_results(self, round_number: int, digest: bytes, results: Sequence[Buffer]) -> None:
         await _write(self._results_path(round_number, digest), results)
         oldest = _name(round_number - KEPT_ROUNDS)
         with _told(self.folder / "results"):
@@ -148,7 +149,7 @@ class MemoryStore:
     async def save_record(self, round_number: int, data: bytes) -> None:
         self._records[round_number] = data
 
-    async def save_results(self, round_number: int, digest: bytes, results: Sequence[bytes]) -> None:
+    async def save_results(self, round_number: int, digest: bytes, results: Sequence[Buffer]) -> None:
         self._results[round_number, digest] = b"".join(results)
         for key in [key for key in self._results if key[0] < round_number - KEPT_ROUNDS]:
             del self._results[key]
@@ -207,7 +208,7 @@ def _read(path: Path) -> bytes | None:
         raise StateError(f"cannot read {path}: {error.strerror}") from None
 
 
-async def _write(path: Path, parts: Sequence[bytes]) -> None:
+async def _write(path: Path, parts: Sequence[Buffer]) -> None:
     """Writes beside, syncs, renames, syncs the folder; in a thread, since a disk can be slow."""
     try:
         await asyncio.to_thread(_write_now, path, parts)
@@ -215,7 +216,7 @@ async def _write(path: Path, parts: Sequence[bytes]) -> None:
         raise StateError(f"cannot write {path}: {error.strerror}") from None
 
 
-def _write_now(path: Path, parts: Sequence[bytes]) -> None:
+def _write_now(path: Path, parts: Sequence[Buffer]) -> None:
     # A name of its own: a write whose task was cancelled goes on in its thread beside the one after it.
     beside = path.with_name(f"{path.name}.{next(_WRITES)}.new")
     try:

@@ -31,10 +31,18 @@ class OuterRule(Protocol):
         """State vectors besides the base; all start as zeros."""
         ...
 
-    def step(self, base_N: Vector, state_VN: tuple[Vector, ...], mean_N: Vector, round_number: int) -> None:
-        """Moves `base_N` and `state_VN` in place; all slices are of the same chunk. `mean_N` is only read.
+    def step(
+        self,
+        base_N: Vector,
+        state_VN: tuple[Vector, ...],
+        mean_N: Vector,
+        round_number: int,
+        into: tuple[Vector, ...] | None = None,
+    ) -> None:
+        """Moves `base_N` and `state_VN`, all slices of the same chunk, in place, or `into` (base, *state) beside them.
 
-        `round_number` counts from 1. Raises TapestryError if this thread flushes subnormal numbers to zero.
+        The new base may take the memory of `mean_N`, which is only read otherwise. `round_number` counts from 1.
+        Raises TapestryError if this thread flushes subnormal numbers to zero.
         """
         ...
 
@@ -44,32 +52,44 @@ class NesterovRule:
 
     m = momentum * m + g
     base -= lr * (g + momentum * m)
-    """
 
-    vectors = 1
+    Without momentum there is no state.
+    """
 
     def __init__(self, *, lr: float, momentum: float) -> None:
         _check_rate(lr)
         _check_decay("momentum", momentum)
+        self.vectors = 1 if momentum else 0
         self._lr = np.float32(lr)
         self._momentum = np.float32(momentum)
         self._scratch = np.empty(_TILE_ELEMENTS, np.float32)
 
-    def step(self, base_N: Vector, state_VN: tuple[Vector, ...], mean_N: Vector, round_number: int) -> None:
-        (momentum_N,) = state_VN
-        _check_slices(base_N, state_VN, mean_N, round_number)
+    def step(
+        self,
+        base_N: Vector,
+        state_VN: tuple[Vector, ...],
+        mean_N: Vector,
+        round_number: int,
+        into: tuple[Vector, ...] | None = None,
+    ) -> None:
+        new_base_N, *new_state_VN = into or (base_N, *state_VN)
+        _check_slices(base_N, (*state_VN, new_base_N, *new_state_VN), mean_N, round_number)
         # A peer's own numpy error settings must not decide whether it takes the step.
         with np.errstate(all="ignore"):
             _refuse_flushing()
             for tile in _tiles(base_N.size):
-                base_n, m_n, g_n = base_N[tile], momentum_N[tile], mean_N[tile]
+                g_n = mean_N[tile]
                 s_n = self._scratch[: g_n.size]
-                np.multiply(m_n, self._momentum, out=m_n)
-                np.add(m_n, g_n, out=m_n)
-                np.multiply(m_n, self._momentum, out=s_n)
-                np.add(s_n, g_n, out=s_n)
-                np.multiply(s_n, self._lr, out=s_n)
-                np.subtract(base_n, s_n, out=base_n)
+                if self.vectors:
+                    m_n = new_state_VN[0][tile]
+                    np.multiply(state_VN[0][tile], self._momentum, out=m_n)
+                    np.add(m_n, g_n, out=m_n)
+                    np.multiply(m_n, self._momentum, out=s_n)
+                    np.add(s_n, g_n, out=s_n)
+                    np.multiply(s_n, self._lr, out=s_n)
+                else:
+                    np.multiply(g_n, self._lr, out=s_n)
+                np.subtract(base_N[tile], s_n, out=new_base_N[tile])
 
 
 class AdamWRule:
@@ -95,9 +115,16 @@ class AdamWRule:
         self._keep = np.float32(1.0 - lr * weight_decay)
         self._scratch = np.empty((2, _TILE_ELEMENTS), np.float32)
 
-    def step(self, base_N: Vector, state_VN: tuple[Vector, ...], mean_N: Vector, round_number: int) -> None:
-        m_N, v_N = state_VN
-        _check_slices(base_N, state_VN, mean_N, round_number)
+    def step(
+        self,
+        base_N: Vector,
+        state_VN: tuple[Vector, ...],
+        mean_N: Vector,
+        round_number: int,
+        into: tuple[Vector, ...] | None = None,
+    ) -> None:
+        new_base_N, new_m_N, new_v_N = into or (base_N, *state_VN)
+        _check_slices(base_N, (*state_VN, new_base_N, new_m_N, new_v_N), mean_N, round_number)
         beta1, beta2 = np.float32(self._beta1), np.float32(self._beta2)
         fresh1, fresh2 = np.float32(1.0 - self._beta1), np.float32(1.0 - self._beta2)
         step_size = np.float32(self._lr / (1.0 - _power(self._beta1, round_number)))
@@ -105,15 +132,14 @@ class AdamWRule:
         with np.errstate(all="ignore"):
             _refuse_flushing()
             for tile in _tiles(base_N.size):
-                base_n, m_n, v_n, g_n = base_N[tile], m_N[tile], v_N[tile], mean_N[tile]
+                m_n, v_n, g_n = new_m_N[tile], new_v_N[tile], mean_N[tile]
                 s_n, d_n = self._scratch[0, : g_n.size], self._scratch[1, : g_n.size]
-                np.multiply(base_n, self._keep, out=base_n)
 
-                np.multiply(m_n, beta1, out=m_n)
+                np.multiply(state_VN[0][tile], beta1, out=m_n)
                 np.multiply(g_n, fresh1, out=s_n)
                 np.add(m_n, s_n, out=m_n)
 
-                np.multiply(v_n, beta2, out=v_n)
+                np.multiply(state_VN[1][tile], beta2, out=v_n)
                 np.multiply(g_n, fresh2, out=s_n)
                 np.multiply(s_n, g_n, out=s_n)
                 np.add(v_n, s_n, out=v_n)
@@ -123,7 +149,8 @@ class AdamWRule:
                 np.add(d_n, self._eps, out=d_n)
                 np.divide(m_n, d_n, out=s_n)
                 np.multiply(s_n, step_size, out=s_n)
-                np.subtract(base_n, s_n, out=base_n)
+                np.multiply(base_N[tile], self._keep, out=d_n)
+                np.subtract(d_n, s_n, out=new_base_N[tile])
 
 
 def _tiles(elements: int) -> list[slice]:

@@ -94,7 +94,7 @@ def test_an_empty_update_is_no_error() -> None:
 def test_aggregates(members: int, region: str, min_contributors: int, expected: str) -> None:
     """One of nobody's updates is zeros, and withholding it would stop the round."""
     for label in Label:
-        verdict = gate(label, min_contributors).check_result(members=members, recipient=FAR, recipient_region=region)
+        verdict = gate(label, min_contributors).check_aggregate(members=members, recipient=FAR, recipient_region=region)
         assert code_of(verdict) == expected
         if isinstance(verdict, Permit):
             assert verdict.covers(Kind.RESULT, FAR)

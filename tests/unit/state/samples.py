@@ -18,6 +18,7 @@ from swarm.state.records import Record, Value, value_digest, verify_record
 from swarm.state.resume import state_zero
 from swarm.state.roster import Roster, read_roster, result_digest
 from swarm.state.run import Run
+from swarm.vector.recycle import Recycler
 from swarm.state.store import Store
 from tests.simulation import CREATED_S, MEMBER_KEYS, base_zero, make_charter, peer_identity
 
@@ -57,6 +58,8 @@ def join_of(run: Run, head: Head, identity: Identity, ballot: wire.Ballot, *, me
         contributes=True,
         dialable=True,
         tokens=1000,
+        up_bps=0,
+        down_bps=0,
         accepted=None,
     )
 
@@ -113,7 +116,7 @@ async def make_round(run: Run, head: Head, crew: Sequence[Identity], *, seed: in
     mean_N = np.random.default_rng(seed).standard_normal(run.grid.elements).astype(np.float32)
     results = tuple(run.codec.encode(mean_N[run.grid.bounds(chunk)]) for chunk in range(run.grid.chunks))
     everyone = roster.bitmap(set(range(len(crew))))
-    successor = await apply_results(run, head, results)
+    successor = await apply_results(run, head, results, Recycler())
     value = Value(
         run_id=run.id,
         epoch=0,

@@ -93,7 +93,7 @@ class Crowd:
         return identity.peer_id
 
     def permit(self, peer: PeerId):
-        return self._gate.check_result(members=1, recipient=peer, recipient_region="eu")
+        return self._gate.check_aggregate(members=1, recipient=peer, recipient_region="eu")
 
     async def catch_up(self, donors: Sequence[PeerId], head: Head | None = None) -> CaughtUp:
         passport = issue(MEMBER_KEYS[4], RUN.charter, ME.peer_id, "DE", CREATED_S + 10**7, CREATED_S)
