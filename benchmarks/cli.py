@@ -131,3 +131,24 @@ def curves(
         print(curves_report.to_json(document))
         return
     Console().print(curves_report.table(document))
+
+
+@app.command()
+def quantise(
+    mb: Annotated[int, typer.Option(min=1, max=4096, help="Float32 input, in 10^6 bytes.")] = 64,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+) -> None:
+    """Our codecs beside hivemind's and bitsandbytes': speed on one thread, error, bytes per element."""
+    from rich.console import Console
+
+    from benchmarks import quantise_report
+    from benchmarks.quantise import run
+
+    errors = Console(stderr=True)
+    document = run(mb, lambda line: errors.print(line, highlight=False, soft_wrap=True))
+    if json:
+        print(quantise_report.to_json(document))
+        return
+    load = f"load {document.machine.load_1m:.2f} before the start"
+    errors.print(f"{document.machine.cpu}, {document.machine.cores} cores, {load}", highlight=False)
+    Console().print(quantise_report.table(document))

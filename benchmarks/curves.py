@@ -13,7 +13,7 @@ import torch
 
 from benchmarks import curves_plot, curves_report
 from benchmarks.curves_report import Curve, Document
-from benchmarks.curves_setup import REFERENCE, CodecName, Point, Setup, Variant, variants
+from benchmarks.curves_setup import CODECS, REFERENCE, CodecName, Point, Setup, Variant, variants
 from benchmarks.curves_texts import Texts, write_texts
 from benchmarks.curves_training import initial_base, train
 from benchmarks.machine import fingerprint
@@ -63,7 +63,7 @@ def run(codecs: Sequence[CodecName], *, seeds: int, rounds: int, say: Say) -> Do
 
 def command(codecs: Sequence[CodecName], *, seeds: int, rounds: int) -> str:
     """What to type for the same figures; where they are written to changes none of them."""
-    named = "".join(f" --codec {codec}" for codec in codecs)
+    named = "" if set(codecs) == set(CODECS) else "".join(f" --codec {codec}" for codec in codecs)
     return f"tapestry bench curves{named} --seeds {seeds} --rounds {rounds}"
 
 

@@ -63,8 +63,10 @@ def _draw_differences(axes: Axes, document: Document) -> None:
         _, losses_SR = _losses(document.curves, one.variant.name)
         differences_SR = _differences(losses_SR, reference_SR)
         style = _line(one.variant.codec, one.variant.has_feedback)
+        thin = style.copy()
+        thin.update(linewidth=0.6, alpha=0.5)
         for difference_R in differences_SR:
-            axes.plot(rounds, difference_R, **{**style, "linewidth": 0.6, "alpha": 0.5})
+            axes.plot(rounds, difference_R, **thin)
         axes.plot(rounds, _means(differences_SR), **style)
         bar = BAR_PERCENT.get(one.variant.name)
         if bar is not None:

@@ -83,7 +83,7 @@ def train(
     grid = Grid(base_N.size, setup.chunk_elements)
     codec = make_codec(variant.codec, variant.block_elements)
     outer = NesterovRule(lr=setup.outer.lr, momentum=setup.outer.momentum)
-    peers = [Peer(setup, text, seed * setup.peers + index) for index, text in enumerate(texts.train)]
+    peers = [Peer(setup, text, seed * len(texts.train) + index) for index, text in enumerate(texts.train)]
     scorer = Scorer(setup, texts.held_out)
     residuals_PN: Sequence[Vector] = [np.zeros_like(base_N) for _ in peers]
     points: list[Point] = [(0, scorer.bits_per_byte(base_N))]

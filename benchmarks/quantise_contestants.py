@@ -4,9 +4,10 @@ A contestant turns a chunk into whatever it would send, and back. Each is loaded
 not installed costs the others nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -38,7 +39,7 @@ class Entry:
     """A contestant that is not loaded yet."""
 
     codec: str
-    load: Callable[[], "Contestant[object]"]
+    load: Callable[[], Contestant[Any]]
 
 
 class OurCodec:
@@ -57,3 +58,27 @@ class OurCodec:
 
     def encoded_bytes(self, encoded: bytes) -> int:
         return len(encoded)
+
+
+def entries() -> tuple[Entry, ...]:
+    """All contestants, ours first."""
+    return (
+        Entry("float32", lambda: OurCodec("float32", Reduce().block_elements)),
+        Entry("bfloat16", lambda: OurCodec("bfloat16", Reduce().block_elements)),
+        Entry("int8", lambda: OurCodec("int8", Reduce().block_elements)),
+        Entry("int4", lambda: OurCodec("int4", INT4_BLOCK_ELEMENTS)),
+        *(Entry(f"hivemind {kind}", partial(_hivemind, kind)) for kind in ("uniform", "quantile", "blockwise")),
+        Entry("bitsandbytes", _bitsandbytes),
+    )
+
+
+def _hivemind(kind: str) -> Contestant[Any]:
+    from benchmarks.quantise_hivemind import HivemindCodec
+
+    return HivemindCodec(kind)
+
+
+def _bitsandbytes() -> Contestant[Any]:
+    from benchmarks.quantise_bitsandbytes import BitsandbytesCodec
+
+    return BitsandbytesCodec()

@@ -133,7 +133,11 @@ async def _agree(seat: Seat, cards: list[Card], founder: Identity) -> SignedChar
 def bench_charter(seat: Seat, cards: list[Card], now_s: int) -> Charter:
     """All peers in genesis, a region per jurisdiction, a member each. The new base is the old one minus the mean."""
     elements = seat.vector.numel()
-    reduce = Reduce(codec="int8" if seat.codec == "int8" else "float32", min_contributors=seat.site.min_contributors)
+    reduce = Reduce(
+        codec="int8" if seat.codec == "int8" else "float32",
+        levels=seat.site.levels,
+        min_contributors=seat.site.min_contributors,
+    )
     zeros_N = np.zeros(elements, np.float32)
     zero_digest = state_digest(Grid(elements, reduce.chunk_elements), zeros_N, ()).hex()
     return Charter(

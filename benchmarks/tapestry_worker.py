@@ -14,6 +14,7 @@ from benchmarks.worker import RoundFigures, Seat, Worker
 from swarm import events
 from swarm.clock import monotonic_s
 from swarm.node.engine import Update
+from swarm.node.heap import keep_freed_chunks
 from swarm.round.context import Context
 from swarm.state.head import Head
 from swarm.state.run import Run
@@ -55,6 +56,7 @@ class TapestryWorker:
 
     async def prepare(self, seat: Seat) -> None:
         torch.set_num_threads(1)
+        keep_freed_chunks()
         self._seat = seat
         self._peer = await Peer.start(seat, self._watch)
         self._engine_task = asyncio.create_task(self._peer.engine.run(self._trainer, None))

@@ -8,7 +8,7 @@ them are counted, and all of them die with the bench. No measuring here; that is
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 
@@ -42,7 +42,7 @@ class Site:
     """The IPv4 address that the others reach this peer at."""
     jurisdiction: str = "DE"
     """Peers of one jurisdiction form a region."""
-    levels: int = 2
+    levels: Literal[1, 2] = 2
     """2: regions first, then across borders; 1: every peer reduces with every other. The same for all peers."""
     min_contributors: int = 1
     """Members an aggregate must hold to cross a border; the same for all peers."""

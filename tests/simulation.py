@@ -56,8 +56,11 @@ ELEMENTS = 3000
 MEMBER_KEYS = tuple(Identity.from_seed(bytes([200, n]) + bytes(30)) for n in range(16))
 
 
+REGIONS = (Region(name="eu", jurisdictions=("DE",)), Region(name="asia", jurisdictions=("JP",)))
+
+
 def peer_identity(number: int) -> Identity:
-    return Identity.from_seed(bytes([100, number]) + bytes(30))
+    return Identity.from_seed(bytes([100, number % 256, number // 256]) + bytes(29))
 
 
 def make_charter(
@@ -70,6 +73,7 @@ def make_charter(
     codec: str = "int8",
     min_contributors: int = 1,
     ceiling_s: float = 30.0,
+    regions: tuple[Region, ...] = REGIONS,
 ) -> Charter:
     """A charter over `elements` parameters, one member per peer, everybody in one region or two."""
     grid = Grid(elements, chunk_elements)
@@ -82,7 +86,7 @@ def make_charter(
         reduce=Reduce(codec=codec, block_elements=64, chunk_elements=chunk_elements, min_contributors=min_contributors),
         weights=Weights(policy="uniform", cap_percent=100),
         deadlines=Deadlines(floor_s=1.0, ceiling_s=ceiling_s, mad_factor=6.0),
-        regions=(Region(name="eu", jurisdictions=("DE",)), Region(name="asia", jurisdictions=("JP",))),
+        regions=regions,
         members=tuple(Member(name=f"m{n}", key=key.peer_id) for n, key in enumerate(MEMBER_KEYS[:members])),
         founders=Founders(keys=(MEMBER_KEYS[0].peer_id,), threshold=1),
         genesis=Genesis(peers=tuple(peer_identity(n).peer_id for n in range(genesis)), witnesses=witnesses),

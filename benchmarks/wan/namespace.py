@@ -18,7 +18,10 @@ def leave_for_new() -> int:
     Raises:
         OSError: without the right to make one.
     """
-    _check(_libc.unshare(_CLONE_NEWNET))
+    try:
+        _check(_libc.unshare(_CLONE_NEWNET))
+    except OSError as error:
+        raise OSError(f"{error.strerror}: only root, or root of a user namespace, makes network namespaces") from None
     return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
@@ -21,7 +22,7 @@ class Scenario:
     name: str
     about: str
     topology: Topology
-    levels: int = 2
+    levels: Literal[1, 2] = 2
     """2: regions first, then across borders; 1: every peer reduces with every other."""
     min_contributors: int = 1
     max_mb: int | None = None

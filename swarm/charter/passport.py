@@ -5,6 +5,7 @@ decision. In a run with open admission a volunteer signs its own, as member "ope
 """
 
 import hashlib
+from functools import lru_cache
 
 import msgspec
 import rfc8785
@@ -18,6 +19,8 @@ from swarm.identity.peer_id import PeerId, parse_peer_id, verify
 
 PASSPORT_DOMAIN = "passport"
 MAX_PASSPORT_BYTES = 4_096
+_REMEMBERED = 4096
+"""Passports whose reading and signature are remembered: a peer shows the same one on every stream it opens."""
 CLOCK_SKEW_S = 300
 """A new passport is valid from this long before it was made: not every machine's clock is right."""
 
@@ -83,6 +86,7 @@ def volunteer(
     return _signed(identity, charter, OPEN_MEMBER, identity.peer_id, jurisdiction, expires_s, now_s)
 
 
+@lru_cache(_REMEMBERED)
 def signature_holds(signed: SignedPassport) -> bool:
     """Whether `signer` signed exactly this payload; says nothing about the signer's right to do so."""
     try:
@@ -106,6 +110,7 @@ def encode(signed: SignedPassport) -> bytes:
     return _canonical(signed) + b"\n"
 
 
+@lru_cache(_REMEMBERED)
 def decode(data: bytes) -> SignedPassport:
     """The envelope in a file or a message; nothing is verified yet. Only the bytes that `encode` writes are
     read.

@@ -1,5 +1,6 @@
 """Peer ids: libp2p's identity multihash of an Ed25519 key, so that signatures verify from the id alone."""
 
+from functools import lru_cache
 from typing import NewType
 
 import base58
@@ -13,6 +14,8 @@ PeerId = NewType("PeerId", str)
 _PREFIX = bytes((0x00, 0x24, 0x08, 0x01, 0x12, 0x20))
 _PUBLIC_KEY_BYTES = 32
 _MAX_TEXT = 64
+_REMEMBERED = 8192
+"""Peer ids whose key is remembered: each signature asks for its author's, and base58 is a quarter of the cost of verifying."""
 
 
 def peer_id_of(public_key: bytes) -> PeerId:
@@ -21,6 +24,7 @@ def peer_id_of(public_key: bytes) -> PeerId:
     return PeerId(base58.b58encode(_PREFIX + public_key).decode())
 
 
+@lru_cache(_REMEMBERED)
 def public_key_of(peer_id: str) -> bytes:
     """The 32-byte public key inside a peer id.
 

@@ -5,8 +5,10 @@ give it the in-memory network and made-up updates. Every byte it sends goes thro
 """
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -42,8 +44,15 @@ from swarm.vector.feedback import carry_in
 ANNOUNCE_EVERY_S = 5.0
 ANNOUNCEMENT_LIFETIME_S = 30.0
 LOOK_EVERY_S = 1.0
+LONGEST_LOOK_S = 10.0
+LOOKED_AT_PER_S = 128
+"""Entries a peer that does not lead reads per second: in a large swarm it looks less often."""
+MOST_DONORS = 16
+"""Peers asked at once where they stand; the next try asks others."""
 CATCH_UP_TRIES = 30
 MAX_CLOCK_SKEW_S = 600.0
+_REMEMBERED = wire.MAX_PEERS
+"""Announcements whose signatures are remembered."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +116,7 @@ class Engine:
         self._donor = Donor(run, store)
         self._known: dict[PeerId, wire.Announcement] = {}
         self._phase = "joining"
+        self._catch_ups = 0
         self._tokens = 0
         self._tokens_per_s = 0.0
         self._announce_now = asyncio.Event()
@@ -139,7 +149,7 @@ class Engine:
         source, received = "disk", 0
         head_or_none = head
         for attempt in range(CATCH_UP_TRIES):
-            donors = [*self._known, *(peer for peer in seeds if peer not in self._known)]
+            donors = self._donors([*self._known, *seeds], attempt)
             catching = CatchUp(self.run_info, self._store, self._caller, donors, self._say)
             try:
                 caught = await catching.run(head_or_none)
@@ -260,7 +270,8 @@ class Engine:
         ctx = self._context
         before = ctx.head.round
         await self._look()
-        donors = [*sorted(ctx.electorate.peers), *self._known]
+        self._catch_ups += 1
+        donors = self._donors([*ctx.electorate.peers, *self._known], self._catch_ups)
         catching = CatchUp(self.run_info, self._store, self._caller, donors, self._say)
         try:
             caught = await catching.run(ctx.head)
@@ -273,6 +284,15 @@ class Engine:
             ctx.begin_round()
             self._sink(events.CaughtUp(from_round=before, to_round=ctx.head.round, replayed=caught.replayed))
         return ctx.head.round > before
+
+    def _donors(self, peers: Sequence[PeerId], attempt: int) -> list[PeerId]:
+        """A few of `peers` to catch up from, others for every peer and every attempt."""
+
+        def place(peer: PeerId) -> bytes:
+            return hashlib.sha256(f"{self._identity.peer_id}/{attempt}/{peer}".encode()).digest()
+
+        others = dict.fromkeys(peer for peer in peers if peer != self._identity.peer_id)
+        return list(others) if len(others) <= MOST_DONORS else sorted(others, key=place)[:MOST_DONORS]
 
     async def _dispatch(self, stream: AuditedStream, request: wire.Request, passport: Passport) -> None:
         match request:
@@ -324,8 +344,15 @@ class Engine:
 
     async def _keep_looking(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(self._until_next_look_s())
             await self._look()
+
+    def _until_next_look_s(self) -> float:
+        """Who leads has to know whom to wait for; all others read the directory to be able to, should it be their turn."""
+        ctx = self._context
+        if ctx.ballot(max(1, ctx.attempt)).leader == ctx.me:
+            return LOOK_EVERY_S
+        return min(max(LOOK_EVERY_S, len(self._known) / LOOKED_AT_PER_S), LONGEST_LOOK_S)
 
     async def _look(self) -> None:
         """Refreshes who is known; entries that do not verify or are old are passed over."""
@@ -354,17 +381,26 @@ class Engine:
 
 def read_announcement(data: bytes, run: Run, now_s: float) -> wire.Announcement | None:
     """An announcement that its peer signed under an admitted passport and that is fresh, or None."""
+    found = _verified(data, run)
+    if found is None:
+        return None
+    entry, passport = found
+    is_fresh = abs(now_s - entry.at) <= MAX_CLOCK_SKEW_S and passport.not_before <= now_s < passport.expires
+    return entry if is_fresh else None
+
+
+@lru_cache(_REMEMBERED)
+def _verified(data: bytes, run: Run) -> tuple[wire.Announcement, Passport] | None:
+    """What does not depend on the time: most entries are the same bytes at the next look."""
     try:
         sealed = wire.decode(data, wire.Sealed)
         entry = wire.unseal(sealed, wire.Announcement)
         signed = passports.decode(entry.passport)
     except (ProtocolError, PassportError):
         return None
-    if entry.run_id != run.id or entry.peer != sealed.author:
-        return None
-    if not abs(now_s - entry.at) <= MAX_CLOCK_SKEW_S or not 0 <= entry.round <= wire.MAX_ROUND:
+    if entry.run_id != run.id or entry.peer != sealed.author or not 0 <= entry.round <= wire.MAX_ROUND:
         return None
     if not 0 <= entry.tokens <= wire.MAX_ROUND or not 0 <= entry.tokens_per_s <= wire.MAX_ROUND:
         return None
-    verdict = admit(signed, entry.peer, run.charter, run.id, now_s)
-    return entry if isinstance(verdict, Admitted) else None
+    verdict = admit(signed, entry.peer, run.charter, run.id, signed.payload.not_before)
+    return (entry, verdict.passport) if isinstance(verdict, Admitted) else None

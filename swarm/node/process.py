@@ -33,6 +33,7 @@ from swarm.net.transport import StreamLostError
 from swarm.node.config import NodeConfig
 from swarm.node.engine import Engine, read_announcement
 from swarm.node.event_log import EventLog
+from swarm.node.heap import keep_freed_chunks
 from swarm.node.link import FromTrainer, NodeEnd, Progress, TrainerHello, UpdateMade
 from swarm.node.papers import Papers
 from swarm.node.shared import SharedVectors
@@ -356,6 +357,7 @@ def run_node(config: NodeConfig) -> int:
     import uvloop
 
     torch.set_num_threads(1)
+    keep_freed_chunks()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(Node(config).run())

@@ -4,6 +4,7 @@ One stream carries all of it, so a leader that dies is noticed at once, one that
 """
 
 import asyncio
+from contextlib import suppress
 
 from swarm import events
 from swarm.clock import monotonic_s
@@ -145,7 +146,9 @@ class _Follower:
             return Aborted("this peer has promised a later attempt")
         self._has_voted = True
         self._until_s = monotonic_s() + 2 * ctx.limit_s(Phase.VOTE, self._ballot.attempt)
-        await self._stream.send(wire.CastVote(sealed_vote))
+        # A quorum may have voted without this peer: then the leader is gone, and its certificate waits to be read.
+        with suppress(StreamLostError):
+            await self._stream.send(wire.CastVote(sealed_vote))
         return None
 
     def _without(self, reason: str) -> Aborted | InDoubt:

@@ -5,6 +5,7 @@ and makes a value of its own only if there is none.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Set
 
 from swarm import events
@@ -26,6 +27,10 @@ from swarm.state.roster import Roster, read_roster
 
 _PROBE_EVERY_S = 1.0
 _PROBES_MISSED = 2
+_PROBED_AT_ONCE = 64
+"""Of a thousand that are still training hardly any are dead; who has been asked least comes first."""
+_LOOK_S_PER_GUEST = 20e-6
+"""Pause after looking at every guest, so that a thousand joins are not a thousand looks at a thousand guests."""
 
 
 async def lead(ctx: Context, ballot: wire.Ballot, offer: Offer | None) -> Outcome:
@@ -51,6 +56,7 @@ class _Leader:
         self._own_join = ctx.sealed_join(ballot, offer)
         self._promises: dict[PeerId, wire.Promise] = {}
         self._missed: dict[PeerId, int] = {}
+        self._probes: Counter[PeerId] = Counter()
         self._began_s = monotonic_s()
         self._helpers: list[asyncio.Task[None]] = []
         self.has_voted = False
@@ -125,6 +131,7 @@ class _Leader:
                     if monotonic_s() - self._began_s >= give_up_s:
                         return Aborted(f"{len(promised)} of {electorate.quorum} electors needed came")
             await ctx.seats.changed.wait_within(0.1)
+            await asyncio.sleep(_LOOK_S_PER_GUEST * len(guests))
 
     def _expected(self) -> set[PeerId]:
         """Electors that answer, and newcomers that announce they work on this round; at first all of genesis."""
@@ -145,7 +152,9 @@ class _Leader:
         while True:
             await asyncio.sleep(_PROBE_EVERY_S)
             here = {ctx.me, *(guest.peer for guest in self._guests())}
-            await asyncio.gather(*(self._probe_one(peer) for peer in self._expected() - here))
+            missing = sorted(self._expected() - here, key=lambda peer: (self._probes[peer], peer))[:_PROBED_AT_ONCE]
+            self._probes.update(missing)
+            await asyncio.gather(*(self._probe_one(peer) for peer in missing))
             ctx.seats.changed.fire()
 
     async def _probe_one(self, peer: PeerId) -> None:
@@ -284,6 +293,7 @@ class _Leader:
             left_s = until_s - monotonic_s()
             if left_s <= 0 or not await ctx.seats.changed.wait_within(left_s):
                 return InDoubt("too few votes came back in time")
+            await asyncio.sleep(_LOOK_S_PER_GUEST * len(guests))
         ctx.book.observe(Phase.VOTE, monotonic_s() - began_s)
         counted = tuple(sealed for peer, sealed in sorted(votes.items()) if peer in electorate.voters)
         record = wire.encode(Record(held.encoded, counted))

@@ -86,7 +86,9 @@ class Piles:
 
     def discard(self, chunk: int) -> None:
         """The chunk's result came from elsewhere."""
-        self.take(chunk)
+        pile = self._piles.pop(chunk, None)
+        if pile is not None and pile.sum_N is not None:
+            self._keep(pile.sum_N)
 
     def take(self, chunk: int) -> tuple[frozenset[int], int, Vector]:
         """Closes a sum: who is in it, their weight, and their mean (zeros if nobody is), good until the next sum."""
@@ -94,8 +96,7 @@ class Piles:
         length = self._run.grid.length(chunk)
         if pile.sum_N is None:
             return frozenset(), 0, np.zeros(length, np.float32)
-        if len(self._spare) < _SPARE and length == self._run.grid.chunk_elements:
-            self._spare.append(pile.sum_N)
+        self._keep(pile.sum_N)
         weight = sum(self._roster.weights[seat] for seat in pile.counted)
         return frozenset(pile.counted), weight, np.divide(pile.sum_N, np.float32(weight), out=pile.sum_N)
 
@@ -106,6 +107,10 @@ class Piles:
 
     def _pile(self, chunk: int) -> Pile:
         return self._piles.setdefault(chunk, Pile())
+
+    def _keep(self, sum_N: Vector) -> None:
+        if len(self._spare) < _SPARE and sum_N.size == self._run.grid.chunk_elements:
+            self._spare.append(sum_N)
 
     def _space(self, length: int) -> Vector:
         if self._spare and length == self._run.grid.chunk_elements:

@@ -32,6 +32,8 @@ from swarm.round.member import commit
 
 _FIRST_BACKOFF_S = 0.1
 _LONGEST_BACKOFF_S = 2.0
+_MOST_ASKED = 32
+"""Peers asked after a failed attempt, others each time: everybody asking everybody would be what fails the next one."""
 
 
 @dataclass(frozen=True)
@@ -159,8 +161,13 @@ async def _advance(ctx: Context, outcome: Committed, attempt: int, began_s: floa
 
 async def _ask_around(ctx: Context) -> None:
     """After a failed attempt: perhaps somebody holds this round's record, or is in a later attempt of it."""
-    peers = sorted((ctx.electorate.peers | ctx.announced().keys()) - ctx.electorate.undialable - {ctx.me})
-    await asyncio.gather(*(_ask_one(ctx, peer) for peer in peers))
+    peers = (ctx.electorate.peers | ctx.announced().keys()) - ctx.electorate.undialable - {ctx.me}
+
+    def place(peer: PeerId) -> bytes:
+        return hashlib.sha256(f"{ctx.me}/{ctx.round}/{ctx.attempt}/{peer}".encode()).digest()
+
+    few = sorted(peers) if len(peers) <= _MOST_ASKED else sorted(peers, key=place)[:_MOST_ASKED]
+    await asyncio.gather(*(_ask_one(ctx, peer) for peer in few))
 
 
 async def _ask_one(ctx: Context, peer: PeerId) -> None:

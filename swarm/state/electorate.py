@@ -6,11 +6,15 @@ All of it follows from the record before (or the charter), so every peer compute
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from swarm.identity.peer_id import PeerId
 from swarm.net.wire import Ballot
 from swarm.state.roster import Roster
 from swarm.state.run import Run
+
+
+_REMEMBERED_BALLOTS = 64
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,7 @@ class Electorate:
 
         Witnesses never lead: they hold no state.
         """
-
-        def place(peer: PeerId) -> tuple[bool, bytes]:
-            text = f"{run_id}/{round_number}/{attempt}/{peer}"
-            return peer in self.undialable, hashlib.sha256(text.encode()).digest()
-
-        return Ballot(attempt, min(self.peers, key=place))
+        return _ballot(self, run_id, round_number, attempt)
 
     def has_ballot(self, run_id: str, round_number: int, ballot: Ballot) -> bool:
         """Whether a ballot names the leader everybody computes for its attempt."""
@@ -61,3 +60,14 @@ class Electorate:
         """The electorate of the round after one that committed with this roster."""
         undialable = frozenset(seat.peer for seat in roster.seats if not seat.dialable)
         return cls(frozenset(roster.peers), frozenset(run.charter.genesis.witnesses), undialable)
+
+
+@lru_cache(_REMEMBERED_BALLOTS)
+def _ballot(electorate: Electorate, run_id: str, round_number: int, attempt: int) -> Ballot:
+    """Asked for by every join, value and frame of an attempt, and a hash per elector each time."""
+
+    def place(peer: PeerId) -> tuple[bool, bytes]:
+        text = f"{run_id}/{round_number}/{attempt}/{peer}"
+        return peer in electorate.undialable, hashlib.sha256(text.encode()).digest()
+
+    return Ballot(attempt, min(electorate.peers, key=place))

@@ -5,6 +5,7 @@ A record's identity is the digest of its value; which votes of the quorum it car
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import blake3
 import msgspec
@@ -17,6 +18,10 @@ from swarm.state.roster import Roster, read_roster
 from swarm.state.run import Run
 
 DIGEST_BYTES = 32
+_REMEMBERED = 4
+"""A record that was told, or put together here, is verified again when it is acted on."""
+_REMEMBERED_BYTES = 8 * 1024 * 1024
+"""Longer ones are verified anew each time."""
 NO_RECORD = b""
 """What round 1 has as its previous record."""
 
@@ -131,9 +136,18 @@ def verify_record(
 ) -> Decided:
     """A record that a quorum of `electorate` signed and that follows the given head.
 
+    A pure function of its arguments, so what verified before is remembered.
+
     Raises:
         ProtocolError: it is not.
     """
+    verify = _remembered if len(data) <= _REMEMBERED_BYTES else _verify
+    return verify(data, run, electorate, round_number, previous, base_digest)
+
+
+def _verify(
+    data: bytes, run: Run, electorate: Electorate, round_number: int, previous: bytes, base_digest: bytes
+) -> Decided:
     record = wire.decode(data, Record)
     digest = value_digest(record.value)
     value, roster = read_value(
@@ -146,6 +160,9 @@ def verify_record(
     if most < electorate.quorum:
         raise ProtocolError(f"a record of round {round_number} with {most} valid votes, {electorate.quorum} are needed")
     return Decided(data, digest, value, roster)
+
+
+_remembered = lru_cache(_REMEMBERED)(_verify)
 
 
 class _RecordHead(msgspec.Struct):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import blake3
 
@@ -16,6 +16,15 @@ from swarm.state.run import Run
 
 MAX_BPS = 2**43
 """Bits per second a join may claim; only how chunks are shared out depends on it."""
+_REMEMBERED_BITMAPS = 64
+_REMEMBERED_ROSTERS = 4
+"""One round shows each peer the same roster up to four times: closed, proposed, voted for, on record."""
+_REMEMBERED_ROSTER_BYTES = 8 * 1024 * 1024
+"""Longer ones are read anew each time; 4096 joins are about 5 MB."""
+_REMEMBERED_JOINS = 4096
+"""A leader sees each join twice: when its author sits down, and in the roster it closes."""
+_REMEMBERED_JOIN_BYTES = 4 * 1024
+"""The same for joins: those that carry a vote for a value are as long as that value."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +41,12 @@ class Seat:
     down_bps: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Roster:
-    """Seats sorted by peer id, so that an index means the same peer everywhere."""
+    """Seats sorted by peer id, so that an index means the same peer everywhere.
+
+    Equal to itself only. One instance serves every reader of the same bytes, so what follows from it is computed once.
+    """
 
     round: int
     ballot: wire.Ballot
@@ -54,8 +66,21 @@ class Roster:
     def regions(self) -> dict[PeerId, str]:
         return {seat.peer: seat.region for seat in self.seats}
 
+    @cached_property
+    def _named(self) -> dict[bytes, tuple[int, ...]]:
+        """Seats by bitmap. The chunks of a round have few different ones, and each result asks again."""
+        return {}
+
     def contributors(self, bitmap: bytes) -> tuple[int, ...]:
         """Seat numbers set in a bitmap. ProtocolError for a wrong length or a bit of a seat that gives nothing."""
+        numbers = self._named.get(bitmap)
+        if numbers is None:
+            numbers = self._read_bitmap(bitmap)
+            if len(self._named) < _REMEMBERED_BITMAPS:
+                self._named[bitmap] = numbers
+        return numbers
+
+    def _read_bitmap(self, bitmap: bytes) -> tuple[int, ...]:
         if len(bitmap) != self.bitmap_bytes:
             raise ProtocolError(f"a contributor bitmap of {len(bitmap)} bytes, expected {self.bitmap_bytes}")
         bits = int.from_bytes(bitmap, "little")
@@ -95,9 +120,16 @@ def result_digest(contributors: bytes, data: Buffer) -> bytes:
 def read_join(sealed: wire.Sealed, run: Run) -> tuple[wire.Join, Seat]:
     """A join whose signature and passport hold (expiry is judged when its stream is admitted).
 
+    A pure function of the sealed bytes and the run, so what held before is remembered.
+
     Raises:
         ProtocolError: anything about it is wrong.
     """
+    read = _remembered_join if len(sealed.payload) <= _REMEMBERED_JOIN_BYTES else _read_join
+    return read(sealed, run)
+
+
+def _read_join(sealed: wire.Sealed, run: Run) -> tuple[wire.Join, Seat]:
     join = wire.unseal(sealed, wire.Join)
     if join.run_id != run.id:
         raise ProtocolError("a join for another run")
@@ -127,12 +159,22 @@ def read_join(sealed: wire.Sealed, run: Run) -> tuple[wire.Join, Seat]:
     return join, seat
 
 
+_remembered_join = lru_cache(_REMEMBERED_JOINS)(_read_join)
+
+
 def read_roster(sealed: wire.Sealed, run: Run, base_digest: bytes) -> Roster:
     """A roster whose every join was sealed by its author for this very ballot, on this base.
+
+    A pure function of its arguments, remembered like `read_join`.
 
     Raises:
         ProtocolError: anything about it is wrong, or the charter's cap cannot be kept with these members.
     """
+    read = _remembered_roster if len(sealed.payload) <= _REMEMBERED_ROSTER_BYTES else _read_roster
+    return read(sealed, run, base_digest)
+
+
+def _read_roster(sealed: wire.Sealed, run: Run, base_digest: bytes) -> Roster:
     roster = wire.unseal(sealed, wire.Roster)
     if roster.ballot.leader != sealed.author or roster.run_id != run.id:
         raise ProtocolError("a roster that is not its leader's, or of another run")
@@ -154,3 +196,6 @@ def read_roster(sealed: wire.Sealed, run: Run, base_digest: bytes) -> Roster:
     except ValueError as error:
         raise ProtocolError(f"this roster cannot keep the charter's cap: {error}") from None
     return Roster(roster.round, roster.ballot, ordered, weights)
+
+
+_remembered_roster = lru_cache(_REMEMBERED_ROSTERS)(_read_roster)

@@ -12,9 +12,9 @@ from swarm.vector.outer import AdamWRule, NesterovRule, OuterRule
 from swarm.vector.weights import capped_weights
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
-    """A verified charter and what follows from it."""
+    """A verified charter and what follows from it. Equal to itself only, so that it is a cheap key of what it judged."""
 
     charter: Charter
 

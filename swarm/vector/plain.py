@@ -45,7 +45,10 @@ class Float32Codec(TiledCodec):
         values_N = np.frombuffer(data, _F32)
 
         def write_tile(tile: slice, out_n: Vector) -> None:
-            np.multiply(values_N[tile], np.float32(weight), out=out_n)
+            # a copy keeps every bit; a product would lose subnormal values where a thread flushes them
+            np.copyto(out_n, values_N[tile])
+            if weight != 1:
+                np.multiply(out_n, np.float32(weight), out=out_n)
 
         return write_tile
 

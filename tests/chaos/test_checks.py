@@ -10,10 +10,11 @@ import pytest
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
 from swarm.net.memory import run_virtual
-from swarm.round import member, results
+from swarm.round import gathered, member
 from swarm.round.acceptor import AcceptorState
 from swarm.round.reduction import Reduction
 from swarm.state.electorate import Electorate
+from swarm.state.roster import result_digest
 from tests.chaos.checks import check_agreement, check_bugs, check_heads, check_promises, check_records, check_replay
 from tests.simulation import Simulation, make_charter
 
@@ -121,8 +122,8 @@ def test_results_that_are_not_checked_are_seen() -> None:
     honest = Reduction.send_result
 
     async def lie(self: Reduction, stream: object, result: wire.ChunkResult) -> None:
-        scale = bytes([result.data[0] ^ 1]) + result.data[1:]
-        await honest(self, stream, msgspec.structs.replace(result, data=scale))  # pyright: ignore[reportArgumentType]
+        scale = bytes([result.data[0] ^ 1]) + bytes(result.data[1:])
+        await honest(self, stream, msgspec.structs.replace(result, data=memoryview(scale)))  # pyright: ignore[reportArgumentType]
 
     async def main() -> list[Exception]:
         sim = swarm(3)
@@ -132,7 +133,7 @@ def test_results_that_are_not_checked_are_seen() -> None:
         blind = swarm(3)
         with (
             patch.object(Reduction, "send_result", lie),
-            patch.object(results, "result_digest", lambda _who, data: Anything(data)),
+            patch.object(gathered, "result_digest", lambda who, data: Anything(result_digest(who, data))),
             patch.object(member, "ProtocolError", UnraisedError),
         ):
             await play(blind, 6.0)

@@ -37,6 +37,7 @@ def _field(hint: object) -> st.SearchStrategy:
         int: INTEGERS,
         str: st.text(max_size=12),
         bytes: st.binary(max_size=24),
+        memoryview: st.binary(max_size=24).map(memoryview),
         bool: st.booleans(),
         float: st.floats(allow_nan=False),
         type(None): st.none(),

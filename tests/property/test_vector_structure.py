@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from swarm.vector.codec import Int8Block
 from swarm.vector.digest import merkle_root
-from swarm.vector.feedback import carried, counted_residual, uncounted_residual
+from swarm.vector.feedback import carry_in
 from swarm.vector.grid import Grid
 
 
@@ -47,13 +47,11 @@ def test_applied_plus_residual_is_what_was_meant(update: list[float], counted: l
     residual = np.zeros_like(update_n)
     applied = np.zeros(update_n.size, np.float64)
     for is_counted in counted:
-        x = carried(update_n, residual)
+        x = carry_in(update_n.copy(), residual)
         if is_counted:
-            decoded = codec.decode(codec.encode(x), x.size)
-            applied += decoded
-            residual = counted_residual(x, decoded)
+            applied += codec.decode(codec.encode(x, residual), x.size)
         else:
-            residual = uncounted_residual(x)
+            residual = x
     meant = update_n.astype(np.float64) * len(counted)
     np.testing.assert_allclose(applied + residual, meant, atol=2e-5 * len(counted))
     if counted[-1]:

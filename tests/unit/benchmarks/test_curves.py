@@ -24,8 +24,7 @@ from swarm.vector.codec import make_codec
 from swarm.vector.grid import Grid, Vector
 
 TINY = Setup(
-    languages=("de", "fr"),
-    peers=3,
+    languages=("de", "fr", "vi"),
     hidden_size=16,
     layers=1,
     heads=2,
@@ -124,14 +123,15 @@ def _texts(folder: Path) -> Texts:
     return write_texts(_corpus(folder), TINY, shards)
 
 
-def test_no_paragraph_is_dealt_twice_or_trained_on_and_held_out(tmp_path: Path) -> None:
+def test_a_peer_has_its_own_language_and_nothing_that_is_held_out(tmp_path: Path) -> None:
     texts = _texts(tmp_path)
-    shards = [path.read_bytes().splitlines() for path in texts.train]
-    dealt = [line for shard in shards for line in shard]
-    assert len(dealt) == len(set(dealt)) == 2 * 30
-    assert {len(shard) for shard in shards} == {20}
-    assert [len(text) for text in texts.held_out] == [64, 64]
-    assert not any(text.splitlines()[0] in dealt for text in texts.held_out)
+    for language, path, held_out in zip(TINY.languages, texts.train, texts.held_out, strict=True):
+        lines = path.read_bytes().splitlines()
+        assert len(lines) == len(set(lines)) == 30
+        assert all(line.startswith(language.encode()) for line in lines)
+        assert held_out.startswith(language.encode())
+        assert len(held_out) == TINY.held_out_bytes
+        assert held_out.splitlines()[0] not in lines
 
 
 def _points(texts: Texts, variant: Variant, seed: int = 1) -> tuple[tuple[int, float], ...]:

@@ -45,7 +45,11 @@ def test_a_user_is_made_root_of_a_namespace_with_the_same_command(
     monkeypatch.setattr(tun, "DEVICE", tmp_path)
     monkeypatch.setattr("sys.orig_argv", ["python", "-m", "peers", "bench", "wan"])
     started: list[list[str]] = []
-    monkeypatch.setattr(os, "execvp", lambda _, arguments: started.append(arguments))
+
+    def start(_file: str, arguments: list[str]) -> None:
+        started.append(arguments)
+
+    monkeypatch.setattr(os, "execvp", start)
     privilege.become_root_of_a_user_namespace()
     assert started[0][:4] == ["unshare", "--user", "--map-root-user", "--"]
     assert started[0][5:] == ["-m", "peers", "bench", "wan"]

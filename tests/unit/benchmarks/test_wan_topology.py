@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.wan.link_report import path_bps
+from benchmarks.wan.link_report import allowed_bps
 from benchmarks.wan.scenarios import SCENARIOS, chosen
 from benchmarks.wan.topology import Border, Distance, Host, Topology, host_inner, host_outer
 from swarm.errors import UsageError
@@ -70,8 +70,14 @@ def test_scenarios_are_chosen_by_name_and_an_unknown_one_is_named() -> None:
         chosen(["odd-50"])
 
 
-def test_the_slowest_link_on_the_way_sets_the_rate() -> None:
-    hosts = (Host(rate_bps=200), Host(rate_bps=100), Host(rate_bps=300, region="JP"))
-    topology = Topology(hosts=hosts, borders=(Border(region="DE", rate_bps=50),))
-    assert path_bps(topology, 0, 1) == 100
-    assert path_bps(topology, 0, 2) == path_bps(topology, 2, 1) == 50
+def test_flows_are_held_to_their_slower_end_and_to_the_border_they_share() -> None:
+    rates = (200, 100, 300, 300)
+    hosts = tuple(
+        Host(rate_bps=rate, region=region) for rate, region in zip(rates, ("DE", "DE", "JP", "JP"), strict=True)
+    )
+    borders = (Border(region="DE", rate_bps=250), Border(region="JP", rate_bps=250))
+    topology = Topology(hosts=hosts, borders=borders)
+    assert allowed_bps(topology, [(0, 1)]) == 100
+    assert allowed_bps(topology, [(0, 2), (1, 3)]) == 250
+    assert allowed_bps(topology, [(0, 2), (1, 3), (2, 0), (3, 1)]) == 500
+    assert allowed_bps(Topology(hosts=hosts), [(0, 2), (1, 3)]) == 300

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from swarm.errors import ProtocolError
 from swarm.net import wire
-from swarm.state.roster import Roster, Seat, read_join, read_roster, result_digest
+from swarm.state.roster import MAX_BPS, Roster, Seat, read_join, read_roster, result_digest
 from swarm.state.run import Run
 from tests.simulation import peer_identity
 from tests.unit.state.samples import (
@@ -40,7 +40,7 @@ def read(*joins: wire.Sealed, run: Run = RUN) -> Roster:
 def test_seats_are_in_one_order_whatever_the_order_of_joins() -> None:
     joins = [wire.seal(one, good_join(number)) for number, one in enumerate(CREW)]
     there, back = read(*joins), read(*reversed(joins))
-    assert there == back
+    assert (there.round, there.ballot, there.seats, there.weights) == (back.round, back.ballot, back.seats, back.weights)
     assert list(there.peers) == sorted(one.peer_id for one in CREW)
     assert {seat.member for seat in there.seats} == {"m0", "m1", "m2"}
 
@@ -170,12 +170,30 @@ def test_any_bitmap_names_seats_that_exist_or_is_refused(seats: int, bitmap: byt
     assert roster.bitmap(set(numbers)) == bitmap
 
 
-def test_owners_take_turns_and_those_who_cannot_be_dialled_own_nothing() -> None:
-    roster = made_roster(contributes=(True,) * 3)
-    firsts = [roster.owners(chunk)[0] for chunk in range(6)]
-    assert sorted(firsts) == sorted(2 * roster.peers)
-    seats = (roster.seats[0], Seat(wire.PeerId("q"), "m9", "eu", True, False, 0))
-    assert Roster(1, BALLOT, seats, (1, 1)).owners(5) == (roster.seats[0].peer,)
+def test_a_rate_nobody_can_have_is_refused() -> None:
+    for field in ("up_bps", "down_bps"):
+        for value in (-1, MAX_BPS + 1):
+            bent = wire.seal(CREW[1], msgspec.structs.replace(good_join(1), **{field: value}))
+            with pytest.raises(ProtocolError, match="impossible rate"):
+                read_join(bent, RUN)
+    kept = wire.seal(CREW[1], msgspec.structs.replace(good_join(1), up_bps=MAX_BPS, down_bps=7))
+    seat = read_join(kept, RUN)[1]
+    assert (seat.up_bps, seat.down_bps) == (MAX_BPS, 7)
+
+
+@given(
+    members=st.lists(st.tuples(st.sampled_from(("m0", "m1", "m2")), st.sampled_from(("eu", "asia"))), max_size=8),
+    least=st.integers(1, 3),
+)
+def test_a_mean_may_cross_where_each_region_in_it_stands_for_enough_members(
+    members: list[tuple[str, str]], least: int
+) -> None:
+    seats = tuple(
+        Seat(wire.PeerId(f"p{n}"), member, region, True, True, 0) for n, (member, region) in enumerate(members)
+    )
+    roster = Roster(1, BALLOT, seats, (1,) * len(seats))
+    of_region = {region: {m for m, where in members if where == region} for _, region in members}
+    assert roster.may_cross(range(len(seats)), least) == all(len(found) >= least for found in of_region.values())
 
 
 def test_a_result_digest_binds_who_is_in_it() -> None:

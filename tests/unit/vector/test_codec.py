@@ -238,6 +238,18 @@ def test_a_refused_chunk_changes_nothing() -> None:
         assert total.tobytes() == before
 
 
+def test_the_largest_that_an_encoder_writes_is_the_largest_accepted() -> None:
+    largest = np.array([MAX_MAGNITUDE], np.float32)
+    for codec in (Int8Block(1), Int4Block(1), Bfloat16Codec(), Float32Codec()):
+        data = codec.encode(largest)
+        codec.check(data, 1)
+        # of a block codec the scale lies in front, of the others the only value: one unit more is too much
+        width = 2 if codec.name.startswith("int") else len(data)
+        above = (int.from_bytes(data[:width], "little") + 1).to_bytes(width, "little") + data[width:]
+        with pytest.raises(ProtocolError, match="out of range"):
+            codec.check(above, 1)
+
+
 @pytest.mark.parametrize("block", [1, 4, 6, 7])
 def test_a_zero_scale_admits_no_code_in_any_block(block: int) -> None:
     elements = 6

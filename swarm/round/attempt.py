@@ -1,0 +1,66 @@
+"""What the parts of one attempt's all-reduce share: who takes part, what is gathered so far, and who has failed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from swarm import events
+from swarm.identity.peer_id import PeerId
+from swarm.net import wire
+from swarm.net.tasks import Signal
+from swarm.round.delivery import Delivery
+from swarm.round.gathered import Gathered
+from swarm.round.plan import Plan
+from swarm.sovereignty.gate import Denied, Gate
+from swarm.sovereignty.permit import Permit
+from swarm.state.roster import Roster
+from swarm.state.run import Run
+
+_PER_LEVEL = 0.5
+"""Of a deadline: how much later an owner one level up closes than those whose sums it waits for."""
+
+
+@dataclass(eq=False)
+class Attempt:
+    """One peer's view; `changed` fires whenever something in it may let somebody go on."""
+
+    run: Run
+    roster: Roster
+    plan: Plan
+    seat: int
+    """This peer's place in the roster."""
+    gate: Gate
+    delivery: Delivery
+    results: Gathered
+    limit_s: float
+    """Deadline of the lowest owners."""
+    sink: Callable[[events.AnyEvent], None]
+    changed: Signal
+    failed: set[int] = field(default_factory=set[int])
+    """Seats that this peer has given up as owners."""
+
+    def closes_after_s(self, level: int) -> float:
+        """How long an owner at this level of the plan waits for those below."""
+        return self.limit_s * (1 + _PER_LEVEL * level)
+
+    def above(self, chunk: int) -> int | None:
+        """The seat this peer's part or sum of a chunk goes to; None if it makes the result itself."""
+        return self.plan.upstream(self.seat, chunk, self.failed)
+
+    def permit(self, contributors: bytes, peer: PeerId) -> Permit | Denied:
+        """Whether an aggregate may go to a peer; a denial is an event."""
+        region = self.roster.regions.get(peer, "")
+        members = self.roster.members_in(contributors)
+        verdict = self.gate.check_aggregate(members=members, recipient=peer, recipient_region=region)
+        if isinstance(verdict, Denied):
+            self.sink(events.UpdateDenied(round=self.roster.round, code=verdict.code, reason=verdict.reason))
+        return verdict
+
+    def report_lost(self, seat: int, role: str, reason: str) -> None:
+        """Tells whoever watches that a peer is counted on no longer."""
+        peer = self.roster.peers[seat]
+        self.sink(events.PeerLost(round=self.roster.round, peer=peer, role=role, reason=reason))
+
+    @property
+    def part_limit_bytes(self) -> int:
+        """No frame that carries a chunk is longer."""
+        return self.run.encoded_bytes(0) + wire.MAX_CHUNK_OVERHEAD_BYTES
