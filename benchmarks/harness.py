@@ -145,7 +145,7 @@ def _round(plan: Plan, peers: Sequence[Peer], index: int, resting_bytes: Sequenc
         round_s=max(one.form_s + one.data_s for one in figures),
         commit_s=max(one.commit_s for one in figures),
         cpu_s_per_peer=(sum(cpu_after_s) - sum(cpu_before_s)) / plan.peers,
-        wire_bytes_per_peer=wire_bytes / plan.peers,
+        wire_bytes_per_peer=(wire_bytes + sum(one.closed_bytes for one in figures)) / plan.peers,
         rss_extra_bytes=max(peak - rest for peak, rest in zip(peak_bytes, resting_bytes, strict=True)),
         rms_error=rms_error,
     )

@@ -52,8 +52,14 @@ class Peer:
     """A started engine with all that runs under it."""
 
     def __init__(
-        self, daemon: Daemon, transport: LibP2PTransport, directory: KademliaDirectory, engine: Engine
+        self,
+        daemon: Daemon,
+        transport: LibP2PTransport,
+        directory: KademliaDirectory,
+        engine: Engine,
+        store: VolatileStore,
     ) -> None:
+        self._store = store
         self._daemon = daemon
         self._transport = transport
         self._directory = directory
@@ -106,7 +112,16 @@ class Peer:
             addresses=addresses,
         )
         await engine.start([card.peer for card in cards])
-        return cls(daemon, transport, directory, engine)
+        return cls(daemon, transport, directory, engine, store)
+
+    def begin_round(self) -> None:
+        """Forgets what a peer would have on disk only, and counts from here."""
+        self._store.forget_results()
+        self.take_closed_bytes()
+
+    def take_closed_bytes(self) -> int:
+        """Bytes sent since the round began on lanes that are closed by now."""
+        return self._transport.lanes.meter.take_closed_bytes()
 
     async def stop(self) -> None:
         """Leaves and ends the daemon."""

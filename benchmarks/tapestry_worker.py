@@ -64,6 +64,7 @@ class TapestryWorker:
 
     async def round(self) -> RoundFigures:
         self._rostered_s = self._averaged_s = None
+        self._peer.begin_round()
         called_s = monotonic_s()
         self._trainer.give(self._seat.vector)
         await self._ready()
@@ -74,6 +75,7 @@ class TapestryWorker:
             form_s=rostered_s - called_s,
             data_s=averaged_s - rostered_s,
             commit_s=settled_s - averaged_s,
+            closed_bytes=self._peer.take_closed_bytes(),
             group_size=self._group_size(),
         )
 

@@ -41,6 +41,10 @@ class VolatileStore:
         kept_round, kept_digest, data = self._results
         return bytes(data[offset]) if (kept_round, kept_digest) == (round_number, digest) else None
 
+    def forget_results(self) -> None:
+        """Of the round before: on a disk they would take no memory."""
+        self._results = (0, b"", {})
+
     async def save_snapshot(self, round_number: int, vectors: Sequence[np.ndarray]) -> None:
         self._snapshot = (round_number, tuple(vectors))  # a head's vectors are never changed in place
 

@@ -75,6 +75,8 @@ class RoundFigures:
     """From then until this peer held the average."""
     commit_s: float = 0.0
     """From then until the result was agreed and acted on; 0 for engines that only average."""
+    closed_bytes: int = 0
+    """Sent on connections that were opened or used in the round and are closed by now, which nobody outside can see."""
     group_size: int
     """Peers in the group, this one included; fewer than `world` makes the round incomplete."""
 

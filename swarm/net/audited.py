@@ -95,7 +95,10 @@ class AuditedStream:
     @overload
     async def receive(self, expected: UnionType, max_bytes: int) -> Any: ...
     async def receive(self, expected: Any, max_bytes: int) -> Any:
-        """The next frame as one of `expected`. Raises StreamLostError or ProtocolError."""
+        """The next frame as one of `expected`. Raises StreamLostError or ProtocolError.
+
+        A field that is a memoryview is good until the next frame is received.
+        """
         return wire.decode(await self._stream.receive(max_bytes), expected)
 
     def close(self) -> None:

@@ -68,13 +68,16 @@ class Lane:
     """A stream of frames on one TCP connection."""
 
     def __init__(
-        self, remote: PeerId, pipe: Pipe, writer: asyncio.StreamWriter, send_key: bytes, receive_key: bytes
+        self, remote: PeerId, writer: asyncio.StreamWriter, pipe: Pipe, meter: Meter, send_key: bytes, receive_key: bytes
     ) -> None:
         self._remote = remote
+        self._meter = meter
         self._pipe = pipe
         self._writer = writer  # kept, because a writer that is dropped closes its transport
         self._sealing, self._opening = AESGCM(send_key), AESGCM(receive_key)
         self._sent = self._received = 0
+        self._sealed = self._frame = bytearray()
+        """The frame received last, as it came and opened; their memory serves for the next one."""
 
     @property
     def remote(self) -> PeerId:
@@ -92,23 +95,28 @@ class Lane:
             raise StreamLostError(f"lane to {self._remote}: {error}") from None
 
     async def receive(self, max_bytes: int) -> memoryview:
+        """One frame, good until the next one is received."""
         try:
             head = await self._pipe.read(_LENGTH.size)
             (length,) = _LENGTH.unpack(head)
             if length > max_bytes:
                 raise ProtocolError(f"a frame of {length} bytes where at most {max_bytes} are allowed")
-            sealed = await self._pipe.read(length + TAG_BYTES)
+            if length > len(self._frame):
+                self._sealed, self._frame = bytearray(length + TAG_BYTES), bytearray(length)
+            sealed = memoryview(self._sealed)[: length + TAG_BYTES]
+            await self._pipe.read_into(sealed)
         except _GONE as error:
             raise StreamLostError(f"lane from {self._remote} ended: {type(error).__name__}") from None
-        frame = bytearray(length)
+        frame = memoryview(self._frame)[:length]
         try:
             self._opening.decrypt_into(_NONCE.pack(self._received), sealed, head, frame)
         except InvalidTag:
             raise ProtocolError("a frame on a lane that its peer did not seal") from None
         self._received += 1
-        return memoryview(frame)
+        return frame
 
     def close(self) -> None:
+        self._meter.leave(self._writer.get_extra_info("socket"))
         self._writer.close()
 
 
@@ -217,7 +225,7 @@ class Lanes:
         receive_key: bytes,
     ) -> Lane:
         self.meter.watch(writer.get_extra_info("socket"))
-        return Lane(peer, take_over(reader, writer), writer, send_key, receive_key)
+        return Lane(peer, writer, take_over(reader, writer), self.meter, send_key, receive_key)
 
 
 def _keys(secret: bytes, nonces: bytes) -> tuple[bytes, bytes]:

@@ -49,21 +49,28 @@ class Pipe(asyncio.BufferedProtocol):
 
     async def read(self, count: int) -> bytes | bytearray:
         """Exactly `count` bytes. Raises OSError when the other end is gone before they came."""
+        if count > len(self._ahead):
+            data = bytearray(count)
+            await self.read_into(memoryview(data))
+            return data
         have = self._stop - self._start
-        if have < count and count <= len(self._ahead):
+        if have < count:
             self._ahead[:have] = self._ahead[self._start : self._stop]
             self._start, self._stop = 0, have
             self._least = count
             await self._received()
-        elif have < count:
-            data = bytearray(count)
-            data[:have] = self._ahead[self._start : self._stop]
-            self._start = self._stop = 0
-            self._target = memoryview(data)[have:]
-            await self._received()
-            return data
         self._start += count
         return bytes(self._ahead[self._start - count : self._start])
+
+    async def read_into(self, target: memoryview) -> None:
+        """Fills `target`. Raises OSError when the other end is gone before that."""
+        have = min(self._stop - self._start, len(target))
+        target[:have] = self._ahead[self._start : self._start + have]
+        self._start += have
+        if have < len(target):
+            self._start = self._stop = 0
+            self._target = target[have:]
+            await self._received()
 
     async def write(self, *parts: bytes | bytearray) -> None:
         """Hands the parts to the transport and waits while it is full. Raises OSError when the other end is gone."""

@@ -14,10 +14,13 @@ from contextlib import suppress
 _SAMPLE_S = 0.1
 _WINDOW_SAMPLES = 5
 _KEPT_ROUNDS = 3
-_TCP_INFO_BYTES = 160
+_TCP_INFO_BYTES = 208
 _ACKED_AND_RECEIVED = struct.Struct("=QQ")
 _ACKED_OFFSET = 120
 """tcpi_bytes_acked, then tcpi_bytes_received, in Linux's struct tcp_info (since 4.1)."""
+_SENT = struct.Struct("=Q")
+_SENT_OFFSET = 200
+"""tcpi_bytes_sent, retransmissions included (since 4.19)."""
 
 
 class Meter:
@@ -25,11 +28,24 @@ class Meter:
 
     def __init__(self) -> None:
         self._sockets: dict[socket.socket, tuple[int, int]] = {}
+        self._closed_bytes = 0
+        self._marked: dict[socket.socket, int] = {}
         self._peaks: deque[tuple[float, float]] = deque(maxlen=_KEPT_ROUNDS)
 
     def watch(self, connection: socket.socket) -> None:
         """Counts a connection's bytes from now on, until it is closed."""
         self._sockets[connection] = _counters(connection) or (0, 0)
+
+    def leave(self, connection: socket.socket) -> None:
+        """A connection is about to be closed."""
+        if self._sockets.pop(connection, None) is not None:
+            self._closed_bytes += _sent(connection) - self._marked.pop(connection, 0)
+
+    def take_closed_bytes(self) -> int:
+        """Bytes sent since the last call, retransmissions included, on connections that were closed since then."""
+        closed, self._closed_bytes = self._closed_bytes, 0
+        self._marked = {connection: _sent(connection) for connection in self._sockets}
+        return closed
 
     @property
     def rates_bps(self) -> tuple[int, int]:
@@ -76,8 +92,20 @@ class Meter:
 
 def _counters(connection: socket.socket) -> tuple[int, int] | None:
     """Bytes acknowledged and received so far; None once the connection is closed or not Linux's."""
-    with suppress(OSError, ValueError, AttributeError, struct.error):
+    info = _tcp_info(connection)
+    if len(info) < _ACKED_OFFSET + _ACKED_AND_RECEIVED.size:
+        return None
+    return _ACKED_AND_RECEIVED.unpack_from(info, _ACKED_OFFSET)
+
+
+def _sent(connection: socket.socket) -> int:
+    info = _tcp_info(connection)
+    return _SENT.unpack_from(info, _SENT_OFFSET)[0] if len(info) >= _SENT_OFFSET + _SENT.size else 0
+
+
+def _tcp_info(connection: socket.socket) -> bytes:
+    """Linux's struct tcp_info; empty for a closed connection and elsewhere."""
+    with suppress(OSError, ValueError, AttributeError):
         if connection.fileno() >= 0:
-            info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
-            return _ACKED_AND_RECEIVED.unpack_from(info, _ACKED_OFFSET)
-    return None
+            return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+    return b""

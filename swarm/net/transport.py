@@ -10,7 +10,7 @@ from typing import Protocol
 from swarm.identity.peer_id import PeerId
 
 Buffer = bytes | bytearray | memoryview
-"""What a received frame may be in; nobody writes to it any more."""
+"""What a received frame may be in."""
 
 
 class StreamLostError(Exception):
@@ -28,7 +28,7 @@ class Stream(Protocol):
         ...
 
     async def receive(self, max_bytes: int) -> Buffer:
-        """Receives one frame.
+        """Receives one frame, in memory that is the caller's until it receives the next one.
 
         Raises:
             StreamLostError: the other end closed or vanished.

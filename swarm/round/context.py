@@ -149,8 +149,8 @@ class Context:
     def limit_s(self, phase: Phase, attempt: int) -> float:
         guess_s = None
         if phase is not Phase.JOIN:
-            both_ways_bytes = 2 * sum(self.run.encoded_bytes(chunk) for chunk in range(self.run.grid.chunks))
-            guess_s = 5 * self.run.charter.deadlines.floor_s + both_ways_bytes / SLOWEST_BYTES_PER_S
+            both_ways_s = 2 * self.run.encoded_bytes_total / SLOWEST_BYTES_PER_S
+            guess_s = 5 * self.run.charter.deadlines.floor_s + both_ways_s
         return self.book.limit_s(phase, attempt, guess_s)
 
     def seal(self, statement: wire.Frame) -> wire.Sealed:
@@ -247,11 +247,15 @@ class Context:
         return None if kept is None or kept.digest != digest else (kept.value, kept.roster)
 
     def use_reduction(self, reduction: Reduction) -> None:
-        """The reduction of a new attempt; the one before stops serving."""
-        if self.reduction is not None:
-            self.reduction.close()
+        """The reduction of a new attempt, after `end_reduction`."""
         self.reduction = reduction
         self.news.changed.fire()
+
+    def end_reduction(self) -> None:
+        """The last attempt's reduction stops serving others, and its memory may be used again."""
+        if self.reduction is not None:
+            self.reduction.close()
+            self.reduction = None
 
     async def push(self, peers: Iterable[PeerId], request: wire.Frame) -> None:
         """Tells peers something that needs no answer, all at once; who cannot be reached is passed over."""
@@ -280,5 +284,4 @@ class Context:
         """Ends all that is still running for rounds."""
         for task in self._background:
             task.cancel()
-        if self.reduction is not None:
-            self.reduction.close()
+        self.end_reduction()

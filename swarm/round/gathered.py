@@ -3,21 +3,25 @@
 import asyncio
 from collections.abc import Callable
 
+import numpy as np
+
 from swarm.errors import ProtocolError
 from swarm.net.wire import ChunkResult
 from swarm.state.roster import Roster, result_digest
 from swarm.state.run import Run
 from swarm.vector.grid import Vector
+from swarm.vector.recycle import Recycler
 
 
 class Gathered:
-    """At most one result per chunk; the first one stays."""
+    """At most one result per chunk; the first one stays. Their bytes lie in one block of memory."""
 
-    def __init__(self, run: Run, roster: Roster, mean_N: Vector, on_result: Callable[[int], None]) -> None:
-        """`mean_N`, float32 [N], is filled with the decoded results; `on_result` hears of every chunk."""
+    def __init__(self, run: Run, roster: Roster, vectors: Recycler, on_result: Callable[[int], None]) -> None:
+        """`on_result` hears of every chunk."""
         self._run = run
         self._roster = roster
-        self._mean_N: Vector | None = mean_N
+        self._mean_N: Vector | None = vectors.empty(run.grid.elements)
+        self._encoded = vectors.empty(-(-run.encoded_bytes_total // 4)).view(np.uint8).data
         self._on_result = on_result
         self._results: dict[int, ChunkResult] = {}
         self._digests: dict[int, bytes] = {}
@@ -49,9 +53,12 @@ class Gathered:
         chunk = result.chunk
         assert chunk not in self._results, chunk
         digest = result_digest(result.contributors, result.data)
-        self._results[chunk], self._digests[chunk] = result, digest
+        begin = chunk * self._run.encoded_bytes(0)
+        data = self._encoded[begin : begin + len(result.data)]
+        data[:] = result.data
+        self._results[chunk], self._digests[chunk] = ChunkResult(chunk, result.contributors, data), digest
         if self._mean_N is not None:
-            self._run.codec.decode_into(result.data, self._mean_N[self._run.grid.bounds(chunk)], is_checked=True)
+            self._run.codec.decode_into(data, self._mean_N[self._run.grid.bounds(chunk)], is_checked=True)
         for asker in self._askers.pop(chunk, ()):
             asker.put_nowait(chunk)
         self._on_result(chunk)
@@ -63,6 +70,12 @@ class Gathered:
             asker.put_nowait(chunk)
         else:
             self._askers.setdefault(chunk, []).append(asker)
+
+    def release(self) -> None:
+        """Forgets everything: nobody will ask any more, and the memory may serve the next attempt."""
+        self._results.clear()
+        self._mean_N = None
+        self._encoded = memoryview(b"")
 
     def take_mean(self) -> tuple[Vector, frozenset[int]] | None:
         """The vector, and the chunks decoded in it; nothing more is written to it. None if it was taken before."""

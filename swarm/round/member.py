@@ -47,6 +47,7 @@ def begin_reduction(ctx: Context, roster: Roster, offer: Offer | None) -> Reduct
         else:
             contribution = Contribution(offer.x_N, offer.lost_N, judged)
             offer.ballots.add(roster.ballot)
+    ctx.end_reduction()
     reduction = Reduction(
         run=ctx.run,
         roster=roster,
@@ -54,7 +55,7 @@ def begin_reduction(ctx: Context, roster: Roster, offer: Offer | None) -> Reduct
         caller=ctx.caller,
         gate=ctx.gate,
         contribution=contribution,
-        mean_N=ctx.vectors.empty(ctx.run.grid.elements),
+        vectors=ctx.vectors,
         limit_s=ctx.limit_s(Phase.REDUCE, roster.ballot.attempt),
         sink=ctx.sink,
     )

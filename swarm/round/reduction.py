@@ -33,7 +33,7 @@ from swarm.round.plan import Plan
 from swarm.sovereignty.gate import Denied, Gate
 from swarm.state.roster import Roster
 from swarm.state.run import Run
-from swarm.vector.grid import Vector
+from swarm.vector.recycle import Recycler
 
 _CONNECT_LIMIT_S = 5.0
 _PROBE_LIMIT_S = 2.0
@@ -51,15 +51,14 @@ class Reduction:
         caller: Caller,
         gate: Gate,
         contribution: Contribution | None,
-        mean_N: Vector,
+        vectors: Recycler,
         limit_s: float,
         sink: Callable[[events.AnyEvent], None],
     ) -> None:
-        """`mean_N`, float32 [N], is filled with the decoded results as they come."""
         self.roster = roster
         self.plan = plan
         self.delivery = Delivery(run, contribution)
-        self.results = Gathered(run, roster, mean_N, self._settled)
+        self.results = Gathered(run, roster, vectors, self._settled)
         self._caller = caller
         self._chunks = run.grid.chunks
         self._changed = Signal()
@@ -96,6 +95,7 @@ class Reduction:
         """Ends every task of this attempt, lanes that others opened included; streams close with them."""
         for task in list(self._tasks):
             task.cancel()
+        self.results.release()
 
     # --- for those below ----------------------------------------------------------------------------------------------
 

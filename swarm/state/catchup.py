@@ -206,7 +206,7 @@ class CatchUp:
                     if result_digest(answer.contributors, answer.data) != item.value.chunk_digests[chunk]:
                         raise ProtocolError("a result that is not the one its quorum signed")
                     self._run.codec.check(answer.data, self._run.grid.length(chunk))
-                    results.append(answer.data)
+                    results.append(bytes(answer.data))
                     self._received += len(answer.data)
             except (StreamLostError, ProtocolError, TimeoutError):
                 continue

@@ -52,6 +52,11 @@ class Run:
         """Bytes of one encoded chunk, in an update as in a result."""
         return self.codec.encoded_bytes(self.grid.length(chunk))
 
+    @cached_property
+    def encoded_bytes_total(self) -> int:
+        """Bytes of a whole encoded vector."""
+        return self.encoded_bytes(0) * (self.grid.chunks - 1) + self.encoded_bytes(self.grid.chunks - 1)
+
     def weights(self, tokens: Sequence[int], members: Sequence[str]) -> tuple[int, ...]:
         """Integer weights by the charter's policy and cap, one per peer. ValueError when the cap cannot be kept."""
         uniform = self.charter.weights.policy == "uniform"

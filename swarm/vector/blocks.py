@@ -72,7 +72,8 @@ class BlockCodec(TiledCodec):
             raise ValueError(unfit(values_N))
         bits_K = _scale_bits(absmax_K, self._limit)
         scales_K = _scales(bits_K)
-        inverse_K1 = torch.from_numpy(np.float32(1) / np.where(bits_K == 0, np.float32(np.inf), scales_K)).unsqueeze(1)
+        divisors_K = scales_K if bits_K.all() else np.where(bits_K == 0, np.float32(np.inf), scales_K)
+        inverse_K1 = torch.from_numpy(np.float32(1) / divisors_K).unsqueeze(1)
         scales_K1 = torch.from_numpy(scales_K).unsqueeze(1)
 
         codes_N = np.empty(values_N.size, np.int8)
@@ -182,11 +183,11 @@ class BlockCodec(TiledCodec):
 
 def _scale_bits(absmax_K: Vector, limit: int) -> npt.NDArray[np.uint16]:
     """absmax / limit as bfloat16 bits, rounded to nearest; zero where that is not normal."""
-    # the sum loses the sign of a negative zero, which the maximum of two zeros may have
-    bits_K = (absmax_K / np.float32(limit) + np.float32(0)).view(np.uint32)
-    rounded_K = ((bits_K + 0x8000) >> 16).astype(np.uint16)
+    bits_K = (absmax_K / np.float32(limit)).view(np.int32)
+    rounded_K = ((bits_K + 0x8000) >> 16).astype(np.int16)
+    # signed, so that this catches negative zero too, which the maximum of two zeros may be
     rounded_K[rounded_K < _MIN_SCALE_BITS] = 0
-    return rounded_K
+    return rounded_K.view(np.uint16)
 
 
 def _scales(bits_K: npt.NDArray[np.uint16]) -> Vector:

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 Encoded = bytes
-"""What `encode` returns: immutable, for the one copy it costs (3 % of an int8 encode)."""
+"""What `encode` returns: immutable, for the one copy it costs (5 % of an int8 encode)."""
 
 
 class Codec(Protocol):

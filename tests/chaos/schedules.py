@@ -1,9 +1,10 @@
 """Random schedules of faults, each a function of its seed: `python -m tests.chaos.schedules --seed N -v` replays one.
 
-A schedule makes a swarm of 3 to 6 peers, lets several faults loose on it at once (deaths at the k-th frame or write of
-a peer, freezes, partitions, slow links, slow trainers, newcomers, everybody dying at one instant), stops them, and
-demands what tests/chaos/checks.py lists, and three more rounds and a seat in one of them for all that live, within
-`RECOVERY_LIMIT_S`.
+A schedule makes a swarm of 3 to 8 peers under a charter of its own (any codec, one to three regions, one level or two,
+groups so small that regions form cohorts, links said to be unequal), lets several faults loose on it at once (deaths at
+the k-th frame or write of a peer, freezes, partitions, slow links, slow trainers, newcomers, everybody dying at one
+instant), stops them, and demands what tests/chaos/checks.py lists, and three more rounds and a seat in one of them for
+all that live, within `RECOVERY_LIMIT_S`.
 """
 
 import argparse
@@ -18,14 +19,22 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from unittest.mock import patch
 
+import msgspec
+
 from swarm.charter import admission, passport
+from swarm.charter.manifest import Charter, Region
+from swarm.identity.peer_id import PeerId
 from swarm.net import wire
 from swarm.net.memory import Link, run_virtual
+from swarm.round.plan import MAX_GROUP_PEERS
 from swarm.state.records import Electorate, Value, value_digest
 from swarm.state.roster import read_roster
 from tests.simulation import Simulation, make_charter, peer_identity
 
 WITNESS = 9
+JURISDICTIONS = ("DE", "JP", "US")
+REGIONS = tuple(Region(name=code.lower(), jurisdictions=(code,)) for code in JURISDICTIONS)
+RATES_BPS = (0, 10_000_000, 40_000_000, 100_000_000)
 CEILING_S = 10.0
 FAULTS_END_S = 40.0
 MORE_ROUNDS = 3
@@ -54,6 +63,53 @@ class Trap:
     spring: Callable[[], None]
 
 
+@dataclass(frozen=True)
+class Shape:
+    """What one seed's charter says, and how its peers lie in groups."""
+
+    codec: str
+    levels: int
+    regions: int
+    chunk_elements: int
+    group_peers: int | None
+    """Peers after which a region forms cohorts; None for as many as outside tests."""
+    has_rates: bool
+    """Whether links are said to be unequal."""
+
+    @classmethod
+    def draw(cls, draw: random.Random) -> "Shape":
+        return cls(
+            codec=draw.choice(("int8", "int8", "int4", "bfloat16", "float32")),
+            levels=draw.choice((1, 2, 2)),
+            regions=draw.randint(1, 3),
+            chunk_elements=draw.choice((100, 256, 256, 1200)),
+            group_peers=draw.choice((None, None, 2, 3)),
+            has_rates=draw.random() < 0.4,
+        )
+
+    def charter(self, genesis: int, witnesses: tuple[PeerId, ...]) -> Charter:
+        made = make_charter(
+            genesis,
+            witnesses=witnesses,
+            elements=1200,
+            chunk_elements=self.chunk_elements,
+            codec=self.codec,
+            ceiling_s=CEILING_S,
+            regions=REGIONS[: self.regions],
+        )
+        reduce = msgspec.structs.replace(made.reduce, levels=self.levels)
+        return msgspec.structs.replace(made, reduce=reduce)
+
+    def rates(self, draw: random.Random) -> tuple[int, int]:
+        return (draw.choice(RATES_BPS), draw.choice(RATES_BPS)) if self.has_rates else (0, 0)
+
+    @contextmanager
+    def in_force(self) -> Iterator[None]:
+        """Makes groups as small as this shape wants them."""
+        with patch("swarm.round.plan.MAX_GROUP_PEERS", self.group_peers or MAX_GROUP_PEERS):
+            yield
+
+
 @dataclass
 class Schedule:
     """One seed's swarm and what happens to it."""
@@ -64,8 +120,10 @@ class Schedule:
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
-        self.genesis = self.random.randint(2, 5)
-        self.newcomers = list(range(self.genesis, self.random.randint(max(3, self.genesis), 6)))
+        self.shape = Shape.draw(self.random)
+        self.genesis = self.random.randint(2, 5 if self.shape.group_peers is None else 6)
+        most = 6 if self.shape.group_peers is None else 8
+        self.newcomers = list(range(self.genesis, self.random.randint(max(3, self.genesis), most)))
         self.has_witness = self.random.random() < (0.7 if self.genesis == 2 else 0.2)
         self.undialable = {
             number for number in range(1, self.genesis + len(self.newcomers)) if self.random.random() < 0.2
@@ -73,10 +131,12 @@ class Schedule:
         witnesses = (peer_identity(WITNESS).peer_id,) if self.has_witness else ()
         latency_s = self.random.choice((0.002, 0.02, 0.15))
         self.sim = Simulation(
-            make_charter(self.genesis, witnesses=witnesses, elements=1200, chunk_elements=256, ceiling_s=CEILING_S),
+            self.shape.charter(self.genesis, witnesses),
             seed=self.seed,
             link=Link(min_latency_s=latency_s / 4, max_latency_s=latency_s, bytes_per_s=1e6, window_bytes=4096),
         )
+        for number in range(WITNESS):
+            self.sim.network.declare_rates(peer_identity(number).peer_id, *self.shape.rates(self.random))
         self.sim.write_s = lambda: self.random.uniform(0.0, 0.004)
         self.sim.may_give_up = True
         self.slow_trainers: dict[int, float] = {}
@@ -89,7 +149,12 @@ class Schedule:
     # --- one run ------------------------------------------------------------------------------------------------------
 
     async def run(self) -> Outcome:
+        with self.shape.in_force():
+            return await self._run()
+
+    async def _run(self) -> Outcome:
         sim = self.sim
+        self.note(str(self.shape))
         for number in range(self.genesis):
             await self.start(number)
         if self.has_witness:
@@ -129,7 +194,7 @@ class Schedule:
         if number == WITNESS:
             await self.sim.start_witness(number)
             return
-        jurisdiction = "JP" if number % 2 else "DE"
+        jurisdiction = JURISDICTIONS[number % self.shape.regions]
         peer = await self.sim.start(
             number,
             dialable=number not in self.undialable,
