@@ -25,10 +25,11 @@ class Engine:
     """The codec the engine runs when the user asks for one, as `asked: run`."""
 
 
+CODECS = ("int8", "int4", "bfloat16", "float32")
 ENGINES = {
-    "tapestry": Engine("benchmarks.tapestry_worker", {"int8": "int8", "float32": "float32"}),
-    "hivemind": Engine("benchmarks.hivemind_baseline", {"int8": "int8", "float32": "float32"}),
-    "gloo": Engine("benchmarks.gloo_baseline", {"int8": "float32", "float32": "float32"}),
+    "tapestry": Engine("benchmarks.tapestry_worker", {codec: codec for codec in CODECS}),
+    "hivemind": Engine("benchmarks.hivemind_baseline", dict.fromkeys(CODECS, "int8") | {"float32": "float32"}),
+    "gloo": Engine("benchmarks.gloo_baseline", dict.fromkeys(CODECS, "float32")),
 }
 
 

@@ -11,13 +11,12 @@ from typing import Literal
 
 import msgspec
 
-from swarm.charter.manifest import Nesterov, Reduce
+from swarm.charter.manifest import BLOCK_ELEMENTS, Nesterov
 
 CodecName = Literal["float32", "bfloat16", "int8", "int4"]
 
 CODECS: tuple[CodecName, ...] = ("float32", "bfloat16", "int8", "int4")
 
-BLOCK_ELEMENTS = {"int8": Reduce().block_elements, "int4": 64}
 """Elements that share one scale; the other codecs have none. A charter with int4 should name a block this small."""
 
 BAR_PERCENT = {"int8": 0.3, "int4": 1.0}

@@ -5,7 +5,7 @@ disk (`volatile_store.py`), and the ledger keeps totals only, so that no line is
 """
 
 from collections.abc import Callable
-from typing import Self
+from typing import Self, cast
 
 import msgspec
 import numpy as np
@@ -15,7 +15,19 @@ from benchmarks.volatile_store import VolatileStore
 from benchmarks.worker import Seat
 from swarm import events
 from swarm.charter import files
-from swarm.charter.manifest import Charter, Deadlines, Founders, Genesis, Member, Model, Nesterov, Reduce, Region
+from swarm.charter.manifest import (
+    BLOCK_ELEMENTS,
+    Charter,
+    Codec,
+    Deadlines,
+    Founders,
+    Genesis,
+    Member,
+    Model,
+    Nesterov,
+    Reduce,
+    Region,
+)
 from swarm.charter.manifest import Run as RunTable
 from swarm.charter.passport import issue
 from swarm.charter.signing import SignedCharter, sign_charter, verify_charter
@@ -149,7 +161,8 @@ def bench_charter(seat: Seat, cards: list[Card], now_s: int) -> Charter:
     """All peers in genesis, a region per jurisdiction, a member each. The new base is the old one minus the mean."""
     elements = seat.vector.numel()
     reduce = Reduce(
-        codec="int8" if seat.codec == "int8" else "float32",
+        codec=cast(Codec, seat.codec),
+        block_elements=BLOCK_ELEMENTS.get(seat.codec, Reduce().block_elements),
         levels=seat.site.levels,
         min_contributors=seat.site.min_contributors,
     )

@@ -1,7 +1,7 @@
 """`tapestry charter`: makes, signs, checks and prints the document that fixes a run."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 import typer
@@ -64,7 +64,13 @@ def new(
         typer.Option(help="Its learning rate; 0.7 for nesterov and 0.001 for adamw if left out."),
     ] = None,
     outer_momentum: Annotated[float, typer.Option(help="Momentum of the nesterov step; adamw has none.")] = 0.9,
-    codec: Annotated[Literal["int8", "float32"], typer.Option(help="How updates travel.")] = "int8",
+    codec: Annotated[manifest.Codec, typer.Option(help="How updates travel.")] = "int8",
+    levels: Annotated[
+        int, typer.Option(min=1, max=2, help="2: regions reduce among themselves first; 1: all peers are one group.")
+    ] = 2,
+    max_rms: Annotated[
+        float, typer.Option(help="Root mean square that no chunk of an update may exceed; more is not counted.")
+    ] = 10.0,
     chunk_elements: Annotated[int, typer.Option(min=1, help="Elements that one owner reduces at a time.")] = 262_144,
     min_contributors: Annotated[
         int,
@@ -90,7 +96,14 @@ def new(
         cap_percent = 100 if len(members) + open_ < MIN_MEMBERS_FOR_A_CAP else 50
     created = int(unix_s())
     outer_step = _outer(outer, outer_lr, outer_momentum)
-    reduce = manifest.Reduce(codec=codec, chunk_elements=chunk_elements, min_contributors=min_contributors)
+    reduce = manifest.Reduce(
+        codec=codec,
+        block_elements=manifest.BLOCK_ELEMENTS.get(codec, manifest.Reduce().block_elements),
+        chunk_elements=chunk_elements,
+        levels=cast(Literal[1, 2], levels),
+        max_rms=max_rms,
+        min_contributors=min_contributors,
+    )
     draft = manifest.Charter(
         run=manifest.Run(name=name, created=created, expires=created + valid_days * arguments.DAY_S),
         model=manifest.Model(

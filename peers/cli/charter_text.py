@@ -60,6 +60,8 @@ def _rows(signed: SignedCharter, cause: str | None) -> list[tuple[str, str]]:
             "reduce",
             f"{reduce.codec}, blocks of {reduce.block_elements:,}, chunks of {reduce.chunk_elements:,}",
         ),
+        ("levels", "regions first, then their sums" if reduce.levels == 2 else "one group of all peers"),
+        ("norm bound", f"{reduce.max_rms:g} root mean square per chunk"),
         ("min contributors", f"{reduce.min_contributors} ({crossing})"),
         ("weights", f"{charter.weights.policy}, at most {charter.weights.cap_percent} % per member"),
         ("deadlines", f"{deadlines.floor_s:g} s to {deadlines.ceiling_s:g} s"),

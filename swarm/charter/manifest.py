@@ -72,14 +72,21 @@ class AdamW(_Part, frozen=True, kw_only=True, tag="adamw", tag_field="kind"):
 Outer = Nesterov | AdamW
 
 
+Codec = Literal["float32", "bfloat16", "int8", "int4"]
+BLOCK_ELEMENTS = {"int8": 128, "int4": 64}
+"""The block size of each codec that has blocks, chosen by measurement (docs/decisions.md)."""
+
+
 class Reduce(_Part, frozen=True, kw_only=True):
-    codec: Literal["float32", "bfloat16", "int8", "int4"] = "int8"
+    codec: Codec = "int8"
     block_elements: int = 128
-    """Elements that share one scale in `int8` and `int4`; the others have no blocks. 64 serves `int4` better."""
+    """Elements that share one scale in `int8` and `int4`; the others have no blocks. `BLOCK_ELEMENTS` suit each."""
     chunk_elements: int = 262_144
     """Elements that one owner reduces at a time."""
     levels: Literal[1, 2] = 2
     """2: regions reduce among themselves first, and only their sums cross a border; 1: all peers are one group."""
+    max_rms: float = 10.0
+    """Root mean square that no chunk of a part may exceed: an update above it is not sent, and not counted."""
     min_contributors: int = 3
     """Members an aggregate must hold to cross a border; 1 lets single updates cross, and every screen says
     so."""

@@ -39,6 +39,8 @@ MAX_RATE = 10.0
 MAX_BLOCK_ELEMENTS = 65_536
 MAX_CHUNK_ELEMENTS = 16_777_216
 """64 MiB of float32: what a peer must be ready to buffer for one chunk."""
+MAX_RMS = 2.0**60
+"""Far below what may travel at all."""
 MAX_CONTRIBUTORS = 10_000
 MAX_DEADLINE_S = 86_400.0
 MAX_MAD_FACTOR = 1_000.0
@@ -123,6 +125,7 @@ def _check_round(charter: Charter) -> None:
             f"reduce.chunk_elements ({reduce.chunk_elements}) is not a multiple of "
             f"reduce.block_elements ({reduce.block_elements})"
         )
+    _check_positive("reduce.max_rms", reduce.max_rms, MAX_RMS)
     _check_number("reduce.min_contributors", reduce.min_contributors, 1, MAX_CONTRIBUTORS)
     _check_positive("deadlines.floor_s", deadlines.floor_s, MAX_DEADLINE_S)
     _check_positive("deadlines.ceiling_s", deadlines.ceiling_s, MAX_DEADLINE_S)

@@ -68,7 +68,13 @@ class Lane:
     """A stream of frames on one TCP connection."""
 
     def __init__(
-        self, remote: PeerId, writer: asyncio.StreamWriter, pipe: Pipe, meter: Meter, send_key: bytes, receive_key: bytes
+        self,
+        remote: PeerId,
+        writer: asyncio.StreamWriter,
+        pipe: Pipe,
+        meter: Meter,
+        send_key: bytes,
+        receive_key: bytes,
     ) -> None:
         self._remote = remote
         self._meter = meter

@@ -44,8 +44,8 @@ from swarm.vector.feedback import carry_in
 ANNOUNCE_EVERY_S = 5.0
 ANNOUNCEMENT_LIFETIME_S = 30.0
 LOOK_EVERY_S = 1.0
-LONGEST_LOOK_S = 10.0
-LOOKED_AT_PER_S = 128
+LONGEST_LOOK_S = 15.0
+LOOKED_AT_PER_S = 64
 """Entries a peer that does not lead reads per second: in a large swarm it looks less often."""
 MOST_DONORS = 16
 """Peers asked at once where they stand; the next try asks others."""

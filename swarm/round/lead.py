@@ -29,7 +29,7 @@ _PROBE_EVERY_S = 1.0
 _PROBES_MISSED = 2
 _PROBED_AT_ONCE = 64
 """Of a thousand that are still training hardly any are dead; who has been asked least comes first."""
-_LOOK_S_PER_GUEST = 20e-6
+_LOOK_S_PER_GUEST = 50e-6
 """Pause after looking at every guest, so that a thousand joins are not a thousand looks at a thousand guests."""
 
 

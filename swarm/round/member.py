@@ -41,7 +41,13 @@ def begin_reduction(ctx: Context, roster: Roster, offer: Offer | None) -> Reduct
         # Whoever may come to own a chunk of this peer's group.
         near = plan.neighbours(roster.index[ctx.me])
         recipients = {roster.peers[seat]: roster.seats[seat].region for seat in near if roster.peers[seat] != ctx.me}
-        judged = ctx.gate.check_update(round_number=roster.round, update_N=offer.x_N, recipients=recipients)
+        judged = ctx.gate.check_update(
+            round_number=roster.round,
+            update_N=offer.x_N,
+            grid=ctx.run.grid,
+            max_rms=ctx.run.charter.reduce.max_rms,
+            recipients=recipients,
+        )
         if isinstance(judged, Denied):
             ctx.sink(events.UpdateDenied(round=roster.round, code=judged.code, reason=judged.reason))
         else:

@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from swarm.errors import ProtocolError
 from swarm.state.roster import Roster
 from swarm.state.run import Run
 from swarm.vector.codec import Buffer
 from swarm.vector.grid import Vector
 
 _SPARE = 16
+_SLACK = 1.05
+"""What quantising may add to the norm of a part that its sender's gate let pass."""
 
 
 @dataclass
@@ -49,10 +52,13 @@ class Piles:
         if seats & pile.settled or not seats <= self._givers:
             self._run.codec.check(data, length)
             return False
+        self._run.codec.check(data, length)
+        if not self._run.codec.is_within(data, length, _SLACK * self._run.charter.reduce.max_rms):
+            raise ProtocolError("a part above the charter's norm bound (reduce.max_rms)")
         is_first = pile.sum_N is None
         sum_N = self._space(length) if pile.sum_N is None else pile.sum_N
         weight = sum(self._roster.weights[seat] for seat in seats)
-        self._run.codec.accumulate(data, length, weight, sum_N, is_first)
+        self._run.codec.accumulate(data, length, weight, sum_N, is_first, is_checked=True)
         self._count(pile, seats, sum_N)
         return True
 

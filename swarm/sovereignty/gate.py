@@ -5,11 +5,12 @@ and nothing else in the program can make a `Permit`.
 
 Rules, in order:
   1. `private` data: nothing derived from it leaves.
-  2. An update with a NaN, an infinity or a number too large to travel in it does not leave.
+  2. An update with a NaN or an infinity in it, or with a chunk above the charter's norm bound, does not leave.
   3. A single update crosses a border only when the charter's `min_contributors` is 1 and its data is `open`.
   4. An aggregate crosses a border only when it holds at least `min_contributors` members, or nobody: then it is zeros.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -19,7 +20,8 @@ from swarm.identity.peer_id import PeerId
 from swarm.sovereignty import permit as permits
 from swarm.sovereignty.labels import Label
 from swarm.sovereignty.permit import PROTOCOL_KINDS, Kind, Permit
-from swarm.vector.codec import MAX_MAGNITUDE
+from swarm.vector.bounds import MAX_MAGNITUDE
+from swarm.vector.grid import Grid
 
 
 @dataclass(frozen=True)
@@ -41,19 +43,31 @@ class Gate:
         """For frames that carry neither an update nor a fresh aggregate."""
 
     def check_update(
-        self, *, round_number: int, update_N: np.ndarray, recipients: Mapping[PeerId, str]
+        self,
+        *,
+        round_number: int,
+        update_N: np.ndarray,
+        grid: Grid,
+        max_rms: float,
+        recipients: Mapping[PeerId, str],
     ) -> Permit | Denied:
         """Whether this peer's own update may go to `recipients` (peer id -> region).
 
-        `update_N` is float32 [N], residual included: exactly what will be encoded.
+        `update_N` is float32 [N], residual included: exactly what will be encoded. `max_rms` bounds the root mean
+        square of each of its chunks.
         """
         if self._label is Label.PRIVATE:
             return Denied("private_data", "the data is labelled private and no privacy tier allows it to leave")
-        with np.errstate(over="ignore", invalid="ignore"):
-            squares = np.dot(update_N, update_N)  # a sum this small in float32 leaves no element out of range
-        if not np.isfinite(squares) and not np.abs(update_N).max() <= MAX_MAGNITUDE:
+        largest = _largest_rms(update_N, grid)
+        if not largest <= max_rms:  # a NaN is not
+            if not np.abs(update_N).max() <= MAX_MAGNITUDE:
+                return Denied(
+                    "out_of_range", "the update holds a NaN, an infinity or a number above 2**100: did it diverge?"
+                )
             return Denied(
-                "out_of_range", "the update holds a NaN, an infinity or a number above 2**100: did it diverge?"
+                "norm_bound",
+                f"a chunk of the update has a root mean square of {largest:.3g}, the charter allows {max_rms:g} "
+                "(reduce.max_rms): did it diverge?",
             )
         abroad = sorted({region for region in recipients.values() if region != self._region})
         if abroad and self._min_contributors > 1:
@@ -82,3 +96,17 @@ class Gate:
     @staticmethod
     def _permit(id: str, kinds: frozenset[Kind], peers: frozenset[PeerId] | None) -> Permit:
         return Permit(permits._GATE_TOKEN, id, kinds, peers)  # pyright: ignore[reportPrivateUsage]
+
+
+def _largest_rms(update_N: np.ndarray, grid: Grid) -> float:
+    """The largest root mean square of a chunk; NaN or infinity if a chunk's sum of squares is."""
+    largest = 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        for chunk in range(grid.chunks):
+            x_n = update_N[grid.bounds(chunk)]
+            mean_square = float(np.dot(x_n, x_n)) / x_n.size
+            if not mean_square <= largest:
+                largest = mean_square
+                if not math.isfinite(largest):
+                    break
+    return math.sqrt(largest) if largest >= 0 else math.nan

@@ -13,7 +13,6 @@ from swarm.net.wire import Ballot
 from swarm.state.roster import Roster
 from swarm.state.run import Run
 
-
 _REMEMBERED_BALLOTS = 64
 
 

@@ -19,7 +19,7 @@ from swarm.state.run import Run
 
 DIGEST_BYTES = 32
 _REMEMBERED = 4
-"""A record that was told, or put together here, is verified again when it is acted on."""
+"""Values and records: one that was told, or put together here, is judged again when it is voted for and acted on."""
 _REMEMBERED_BYTES = 8 * 1024 * 1024
 """Longer ones are verified anew each time."""
 NO_RECORD = b""
@@ -74,8 +74,16 @@ def read_value(
     """A value that may follow the given head. Raises ProtocolError for anything that is wrong with it.
 
     Its roster must be one that a leader of this electorate may have closed: in a ballot the electorate computes, with a
-    quorum of its voters there (witnesses promise without a seat).
+    quorum of its voters there (witnesses promise without a seat). A pure function of its arguments, so what was right
+    before is remembered.
     """
+    read = _remembered_value if len(data) <= _REMEMBERED_BYTES else _read_value
+    return read(data, run, electorate, round_number, previous, base_digest)
+
+
+def _read_value(
+    data: bytes, run: Run, electorate: Electorate, round_number: int, previous: bytes, base_digest: bytes
+) -> tuple[Value, Roster]:
     value = wire.decode(data, Value)
     if (value.run_id, value.epoch, value.round) != (run.id, 0, round_number):
         raise ProtocolError(f"a value of another run, epoch or round (wanted round {round_number}, got {value.round})")
@@ -163,6 +171,7 @@ def _verify(
 
 
 _remembered = lru_cache(_REMEMBERED)(_verify)
+_remembered_value = lru_cache(_REMEMBERED)(_read_value)
 
 
 class _RecordHead(msgspec.Struct):

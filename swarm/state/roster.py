@@ -71,6 +71,11 @@ class Roster:
         """Seats by bitmap. The chunks of a round have few different ones, and each result asks again."""
         return {}
 
+    @cached_property
+    def _members(self) -> dict[bytes, int]:
+        """Distinct members by bitmap."""
+        return {}
+
     def contributors(self, bitmap: bytes) -> tuple[int, ...]:
         """Seat numbers set in a bitmap. ProtocolError for a wrong length or a bit of a seat that gives nothing."""
         numbers = self._named.get(bitmap)
@@ -109,7 +114,12 @@ class Roster:
 
     def members_in(self, bitmap: bytes) -> int:
         """Distinct members in an aggregate."""
-        return len({self.seats[number].member for number in self.contributors(bitmap)})
+        count = self._members.get(bitmap)
+        if count is None:
+            count = len({self.seats[number].member for number in self.contributors(bitmap)})
+            if len(self._members) < _REMEMBERED_BITMAPS:
+                self._members[bitmap] = count
+        return count
 
 
 def result_digest(contributors: bytes, data: Buffer) -> bytes:

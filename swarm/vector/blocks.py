@@ -103,6 +103,14 @@ class BlockCodec(TiledCodec):
         if is_zero_K.any() and self._has_codes(is_zero_K, codes_N):
             raise ProtocolError(f"an {self.name} chunk has a block of scale zero whose codes are not zero")
 
+    def is_within(self, data: Buffer, elements: int, max_rms: float) -> bool:
+        bits_K, _ = self._parts(data, elements)
+        largest_K = _scales(bits_K) * np.float32(self._limit)
+        # Each value is at most its block's largest, which costs next to nothing to know and nearly always settles it.
+        if float(np.dot(largest_K, largest_K)) * self._block <= max_rms * max_rms * elements:
+            return True
+        return super().is_within(data, elements, max_rms)
+
     def _writer(self, data: Buffer, elements: int, weight: int) -> OnTile:
         scales_K1, codes_N = self._weighted(data, elements, weight)
 

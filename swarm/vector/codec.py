@@ -55,6 +55,10 @@ class Codec(Protocol):
         """Raises ProtocolError unless `data` is a well-formed encoding of `elements` finite values."""
         ...
 
+    def is_within(self, data: Buffer, elements: int, max_rms: float) -> bool:
+        """Whether the root mean square of the decoded values is at most `max_rms`. The bytes were checked."""
+        ...
+
     def decode(self, data: Buffer, elements: int) -> Vector:
         """The values as a new array of shape (elements,).
 

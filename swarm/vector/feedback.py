@@ -30,6 +30,8 @@ def share_in(lost_N: Vector, total_weight: int, own_weight: int) -> None:
     assert 1 <= own_weight <= total_weight, (own_weight, total_weight)
     if total_weight != own_weight:
         np.multiply(lost_N, np.float32(total_weight / own_weight), out=lost_N)
+
+
 def carried(update_N: Vector, residual_N: Vector) -> Vector:
     """What a peer sends in this round, before encoding: a new array."""
     return update_N + residual_N

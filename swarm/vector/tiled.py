@@ -33,6 +33,15 @@ class TiledCodec(ABC):
     @abstractmethod
     def check(self, data: Buffer, elements: int) -> None: ...
 
+    def is_within(self, data: Buffer, elements: int, max_rms: float) -> bool:
+        write_tile = self._writer(data, elements, 1)
+        squares = 0.0
+        for tile in self._tiles(elements):
+            values_n = self._scratch[: tile.stop - tile.start]
+            write_tile(tile, values_n)
+            squares += float(np.dot(values_n, values_n))
+        return squares <= max_rms * max_rms * elements
+
     def decode(self, data: Buffer, elements: int) -> Vector:
         out_N = np.empty(elements, np.float32)
         self.decode_into(data, out_N)

@@ -14,7 +14,6 @@ from unittest.mock import patch
 from swarm.net import wire
 from swarm.round.plan import Plan
 from swarm.state import records, roster
-from swarm.state.roster import Roster
 
 _LONG_BYTES = 16 * 1024
 _LONG_FRAMES = (wire.RosterClosed, wire.Propose, wire.Committed, wire.PushRecord, wire.RecordIs)

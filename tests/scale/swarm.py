@@ -5,7 +5,6 @@ What many machines compute from the same bytes is computed once here (`shared.py
 once for all of them, and its events are counted, not kept.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

@@ -121,9 +121,7 @@ def _gather(
             piles.add(chunk, {seat}, delivery.encode_part(chunk))
 
 
-def _pass_on(
-    above: Piles, members: Sequence[HandReduction], group: Group, chunk: int, counted: Sequence[int]
-) -> None:
+def _pass_on(above: Piles, members: Sequence[HandReduction], group: Group, chunk: int, counted: Sequence[int]) -> None:
     """The sum of another group, made by its own owner."""
     owner = members[0].plan.owner(group, chunk, set())
     if owner is None or not group.seats.intersection(counted):

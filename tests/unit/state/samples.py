@@ -18,8 +18,8 @@ from swarm.state.records import Record, Value, value_digest, verify_record
 from swarm.state.resume import state_zero
 from swarm.state.roster import Roster, read_roster, result_digest
 from swarm.state.run import Run
-from swarm.vector.recycle import Recycler
 from swarm.state.store import Store
+from swarm.vector.recycle import Recycler
 from tests.simulation import CREATED_S, MEMBER_KEYS, base_zero, make_charter, peer_identity
 
 ELEMENTS = 700

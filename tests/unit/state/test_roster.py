@@ -40,7 +40,12 @@ def read(*joins: wire.Sealed, run: Run = RUN) -> Roster:
 def test_seats_are_in_one_order_whatever_the_order_of_joins() -> None:
     joins = [wire.seal(one, good_join(number)) for number, one in enumerate(CREW)]
     there, back = read(*joins), read(*reversed(joins))
-    assert (there.round, there.ballot, there.seats, there.weights) == (back.round, back.ballot, back.seats, back.weights)
+    assert (there.round, there.ballot, there.seats, there.weights) == (
+        back.round,
+        back.ballot,
+        back.seats,
+        back.weights,
+    )
     assert list(there.peers) == sorted(one.peer_id for one in CREW)
     assert {seat.member for seat in there.seats} == {"m0", "m1", "m2"}
 
