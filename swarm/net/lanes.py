@@ -9,33 +9,29 @@ Why not libp2p for everything: its daemon costs about 2 CPU-seconds per GB and e
 
 Opening, dialler first:  ticket id (16) | nonce (16)   ->
                                                        <- nonce (16)
-Both derive two keys, one per direction, by HKDF-SHA256 from the secret and both nonces. Then frames:
-length (4, little-endian, authenticated) | AES-256-GCM ciphertext and tag, the nonce being the frame's number.
+Both derive two keys, one per direction, by HKDF-SHA256 from the secret and both nonces. What follows is `lane.py`'s. A
+connection whose stream has ended carries the next one, if that comes soon.
 """
 
 import asyncio
 import os
-import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 import msgspec
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from swarm.clock import monotonic_s
 from swarm.errors import ProtocolError
 from swarm.identity.peer_id import PeerId
-from swarm.net.pipe import Pipe, take_over
+from swarm.net.lane import GONE, Connection, Lane
 from swarm.net.rates import Meter
 from swarm.net.transport import StreamHandler, StreamLostError
 
 ID_BYTES = 16
 KEY_BYTES = 32
-TAG_BYTES = 16
 TICKET_LIFETIME_S = 3600.0
 MAX_TICKET_BYTES = 4096
 _MAX_TICKETS = 4096
@@ -43,9 +39,10 @@ _MAX_GREETING = 256
 """Connections that have not said yet who they are; more are refused."""
 _GREETING_LIMIT_S = 5.0
 _DIAL_LIMIT_S = 2.0
-_LENGTH = struct.Struct("<I")
-_NONCE = struct.Struct("<Q4x")
-_GONE = (OSError, asyncio.IncompleteReadError, RuntimeError)
+_IDLE_LIMIT_S = 60.0
+"""How long the dialler keeps a connection without a stream: middleboxes forget one that is silent for long."""
+_MAX_IDLE = 4
+"""Of one peer."""
 
 
 class Ticket(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,68 +61,6 @@ class _Given:
     until_s: float
 
 
-class Lane:
-    """A stream of frames on one TCP connection."""
-
-    def __init__(
-        self,
-        remote: PeerId,
-        writer: asyncio.StreamWriter,
-        pipe: Pipe,
-        meter: Meter,
-        send_key: bytes,
-        receive_key: bytes,
-    ) -> None:
-        self._remote = remote
-        self._meter = meter
-        self._pipe = pipe
-        self._writer = writer  # kept, because a writer that is dropped closes its transport
-        self._sealing, self._opening = AESGCM(send_key), AESGCM(receive_key)
-        self._sent = self._received = 0
-        self._sealed = self._frame = bytearray()
-        """The frame received last, as it came and opened; their memory serves for the next one."""
-
-    @property
-    def remote(self) -> PeerId:
-        return self._remote
-
-    async def send(self, frame: bytes) -> None:
-        length = _LENGTH.pack(len(frame))
-        sealed = bytearray(_LENGTH.size + len(frame) + TAG_BYTES)
-        sealed[: _LENGTH.size] = length
-        self._sealing.encrypt_into(_NONCE.pack(self._sent), frame, length, memoryview(sealed)[_LENGTH.size :])
-        self._sent += 1
-        try:
-            await self._pipe.write(sealed)
-        except _GONE as error:
-            raise StreamLostError(f"lane to {self._remote}: {error}") from None
-
-    async def receive(self, max_bytes: int) -> memoryview:
-        """One frame, good until the next one is received."""
-        try:
-            head = await self._pipe.read(_LENGTH.size)
-            (length,) = _LENGTH.unpack(head)
-            if length > max_bytes:
-                raise ProtocolError(f"a frame of {length} bytes where at most {max_bytes} are allowed")
-            if length > len(self._frame):
-                self._sealed, self._frame = bytearray(length + TAG_BYTES), bytearray(length)
-            sealed = memoryview(self._sealed)[: length + TAG_BYTES]
-            await self._pipe.read_into(sealed)
-        except _GONE as error:
-            raise StreamLostError(f"lane from {self._remote} ended: {type(error).__name__}") from None
-        frame = memoryview(self._frame)[:length]
-        try:
-            self._opening.decrypt_into(_NONCE.pack(self._received), sealed, head, frame)
-        except InvalidTag:
-            raise ProtocolError("a frame on a lane that its peer did not seal") from None
-        self._received += 1
-        return frame
-
-    def close(self) -> None:
-        self._meter.leave(self._writer.get_extra_info("socket"))
-        self._writer.close()
-
-
 class Lanes:
     """This peer's lanes: the door for those it gave tickets, and the way out to those who gave it one."""
 
@@ -136,6 +71,9 @@ class Lanes:
         self._servers: list[asyncio.Server] = []
         self._handler: StreamHandler | None = None
         self._ports: dict[str, int] = {}
+        self._idle: dict[PeerId, list[tuple[float, Connection]]] = {}
+        self._open: set[Connection] = set()
+        self._returning: set[asyncio.Task[None]] = set()
 
     async def listen(self, hosts: Sequence[str]) -> None:
         """Opens the door on a free port of each host; a host that cannot be listened on has no lanes."""
@@ -161,8 +99,11 @@ class Lanes:
 
     async def dial(self, peer: PeerId, ticket: Ticket) -> Lane:
         """A lane to the peer that gave this ticket. Raises StreamLostError if none of its addresses answers."""
+        return self._begin(self._idle_to(peer) or await self._connect(peer, ticket))
+
+    async def _connect(self, peer: PeerId, ticket: Ticket) -> Connection:
         for host, port in ticket.addresses:
-            with suppress(TimeoutError, *_GONE):
+            with suppress(TimeoutError, *GONE):
                 async with asyncio.timeout(_DIAL_LIMIT_S):
                     return await self._dial(peer, ticket, host, port)
         raise StreamLostError(f"{peer} cannot be dialled directly")
@@ -170,6 +111,41 @@ class Lanes:
     async def close(self) -> None:
         for server in self._servers:
             server.close()
+        for task in self._returning:
+            task.cancel()
+        for connection in list(self._open):
+            self._drop(connection)
+
+    def _idle_to(self, peer: PeerId) -> Connection | None:
+        """A connection that may carry another stream."""
+        idle = self._idle.get(peer, [])
+        while idle:
+            since_s, connection = idle.pop()
+            if connection.is_usable and monotonic_s() - since_s < _IDLE_LIMIT_S:
+                return connection
+            self._drop(connection)
+        return None
+
+    def _begin(self, connection: Connection) -> Lane:
+        """A stream on a connection this peer dialled; the connection comes back when the stream has ended."""
+        lane = Lane(connection)
+        returning = asyncio.create_task(self._take_back(lane, connection))
+        self._returning.add(returning)
+        returning.add_done_callback(self._returning.discard)
+        return lane
+
+    async def _take_back(self, lane: Lane, connection: Connection) -> None:
+        await lane.done
+        idle = self._idle.setdefault(connection.remote, [])
+        if connection.is_usable and len(idle) < _MAX_IDLE:
+            idle.append((monotonic_s(), connection))
+        else:
+            self._drop(connection)
+
+    def _drop(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        self.meter.leave(connection.socket)
+        connection.close()
 
     def _addresses(self, visible_hosts: Sequence[str]) -> tuple[tuple[str, int], ...]:
         found = [(host, port) for host, port in self._ports.items() if host not in ("0.0.0.0", "::")]
@@ -178,14 +154,14 @@ class Lanes:
             found += [(host, anywhere) for host in visible_hosts]
         return tuple(dict.fromkeys(found))
 
-    async def _dial(self, peer: PeerId, ticket: Ticket, host: str, port: int) -> Lane:
+    async def _dial(self, peer: PeerId, ticket: Ticket, host: str, port: int) -> Connection:
         reader, writer = await asyncio.open_connection(host, port)
         try:
             nonce = os.urandom(ID_BYTES)
             writer.write(ticket.id + nonce)
             answer = await reader.readexactly(ID_BYTES)
             outward, inward = _keys(ticket.secret, nonce + answer)
-            return self._lane(peer, reader, writer, outward, inward)
+            return self._connection(peer, reader, writer, outward, inward)
         except BaseException:
             writer.close()
             raise
@@ -194,16 +170,22 @@ class Lanes:
         handler = self._handler
         try:
             given, nonces = await self._greet(reader, writer)
-        except (TimeoutError, *_GONE, ProtocolError):
+        except (TimeoutError, *GONE, ProtocolError):
             writer.close()
             return
         inward, outward = _keys(given.ticket.secret, nonces)
-        lane = self._lane(given.peer, reader, writer, outward, inward)
+        connection = self._connection(given.peer, reader, writer, outward, inward)
         try:
-            if handler is not None:
-                await handler(lane)
+            # A little longer than the dialler keeps it, so that it is not closed under a stream that begins.
+            while handler is not None and connection.is_usable and await connection.begins(2 * _IDLE_LIMIT_S):
+                lane = Lane(connection)
+                try:
+                    await handler(lane)
+                finally:
+                    lane.close()
+                await lane.done
         finally:
-            lane.close()
+            self._drop(connection)
 
     async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[_Given, bytes]:
         """Who dialled, by its ticket, and both nonces. Raises ProtocolError for a ticket that was not given."""
@@ -222,16 +204,18 @@ class Lanes:
         finally:
             self._greeting -= 1
 
-    def _lane(
+    def _connection(
         self,
         peer: PeerId,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         send_key: bytes,
         receive_key: bytes,
-    ) -> Lane:
-        self.meter.watch(writer.get_extra_info("socket"))
-        return Lane(peer, writer, take_over(reader, writer), self.meter, send_key, receive_key)
+    ) -> Connection:
+        connection = Connection(peer, reader, writer, send_key, receive_key)
+        self.meter.watch(connection.socket)
+        self._open.add(connection)
+        return connection
 
 
 def _keys(secret: bytes, nonces: bytes) -> tuple[bytes, bytes]:

@@ -82,6 +82,23 @@ class Pipe(asyncio.BufferedProtocol):
             self._writing.append(writing)
             await writing
 
+    async def readable(self) -> None:
+        """Returns once there is something to read. Raises OSError when the other end is gone."""
+        if self._start == self._stop:
+            self._start = self._stop = 0
+            self._least = 1
+            await self._received()
+
+    def write_soon(self, *parts: bytes | bytearray) -> None:
+        """As `write`, without waiting and without an error: for last words."""
+        if self._error is None and not self._transport.is_closing():
+            self._transport.writelines(parts)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the other end, or this one, has closed the connection."""
+        return self._error is not None or self._transport.is_closing()
+
     async def _received(self) -> None:
         if self._error is not None:
             raise self._error

@@ -113,10 +113,11 @@ class Owner:
             outbox.put_nowait(chunk)  # whoever waits there for a sum need not wait any more
 
     def send_up_by(self, chunk: int, outbox: "asyncio.Queue[int]") -> None:
-        """Puts the chunk into the queue once its sum is made, or is needed no more."""
-        self._outboxes[chunk] = outbox
+        """Puts the chunk into the queue, just once: when its sum is made, or is needed no more."""
         if chunk in self.sums or chunk in self._attempt.results:
             outbox.put_nowait(chunk)
+        else:
+            self._outboxes[chunk] = outbox
 
     async def _close(self, chunk: int, began_s: float) -> None:
         """Waits for everyone in the group this peer owns the chunk of, then makes the result, or the sum to pass on."""
@@ -150,7 +151,9 @@ class Owner:
         contribution = attempt.delivery.contribution
         passed = self.sums.get(chunk)
         if passed is not None:  # the owner above failed, and this peer is next
-            self._piles.add(chunk, frozenset(attempt.roster.contributors(passed.contributors)), passed.data)
+            seats = frozenset(attempt.roster.contributors(passed.contributors))
+            if seats:  # a sum of nobody is zeros, and has no weight
+                self._piles.add(chunk, seats, passed.data)
             self._piles.settle(chunk, attempt.plan.neighbours(attempt.seat))
         elif contribution is None:
             self._piles.settle(chunk, (attempt.seat,))
@@ -181,7 +184,7 @@ class Owner:
         if attempt.seat in counted:
             attempt.delivery.made(chunk, bitmap)
         self.sums[chunk] = wire.Sum(chunk, bitmap, memoryview(data))
-        outbox = self._outboxes.get(chunk)
+        outbox = self._outboxes.pop(chunk, None)
         if outbox is not None:
             outbox.put_nowait(chunk)
 

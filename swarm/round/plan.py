@@ -103,11 +103,12 @@ class Plan:
         if not group.children:
             if group.first:
                 yield group.first[chunk]
-                begin = group.able.index(group.first[chunk]) + 1 + chunk
-                for step in range(len(group.able)):
-                    heir = group.able[(begin + step) % len(group.able)]
-                    if heir != group.first[chunk]:
-                        yield heir
+                place = group.able.index(group.first[chunk])
+                heirs = group.able[place + 1 :] + group.able[:place]
+                # Equal owners come round every len(able) chunks: the quotient shares out what one of them leaves.
+                begin = chunk // len(group.able)
+                for step in range(len(heirs)):
+                    yield heirs[(begin + step) % len(heirs)]
             return
         # Whole cycles of owners take turns, so that no peer owns all of the chunks that its group is the first for.
         begin = chunk // self._cycle + self._roster.round

@@ -2,8 +2,8 @@
 
 Four peers and a bootstrap node that votes, each a tree of real processes on loopback, train a very small model. Again
 and again a random process of a random tree is killed and the same command started again, whatever the others are doing
-at that instant, as long as one more death leaves the electors a quorum. What every peer ever said and wrote down is read
-all the while:
+at that instant, as long as one more death leaves the electors a quorum. What every peer ever said and wrote down is
+read all the while:
 
     no two state digests of one round, in the events of all peers and all of their lives
     no two values of one round, in the records on all disks
@@ -15,6 +15,7 @@ Nothing here is repeatable: instants of real processes are not. The seed fixes w
 import argparse
 import os
 import random
+import re
 import signal
 import statistics
 import sys
@@ -64,6 +65,8 @@ class Watch:
         self.back: dict[str, tuple[int, float]] = {}
         """By peer: the last round it committed with others, and when that was read."""
         self.attempts: list[int] = []
+        self.refusals: Counter[str] = Counter()
+        """Frames refused, by reason with its numbers left out."""
 
     def look(self) -> None:
         """Raises DivergedError when two peers, or two lives of one, have different values of one round."""
@@ -77,6 +80,8 @@ class Watch:
                         self.attempts.append(event.attempt)
                     case events.StateReady(round=number) if number > 0:
                         self._say(number, event.digest, name)
+                    case events.FrameRefused(reason=reason):
+                        self.refusals[re.sub(r"[0-9]+", "#", reason)] += 1
                     case _:
                         continue
             self._look_at_records(name)
@@ -208,7 +213,7 @@ def run(count: int, seed: int, folder: Path) -> dict[str, object]:
             "in_a_later_attempt": sum(attempt > 1 for attempt in watch.attempts),
             "in_doubt": watch.kinds["RoundInDoubt"],
             "caught_up": watch.kinds["CaughtUp"],
-            "refused": watch.kinds["FrameRefused"],
+            "refused": dict(watch.refusals),
             "median_return_s": round(statistics.median(shooting.recoveries_s), 1),
             "longest_return_s": round(max(shooting.recoveries_s), 1),
             "final_round": last,

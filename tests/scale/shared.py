@@ -14,13 +14,15 @@ from unittest.mock import patch
 from swarm.net import wire
 from swarm.round.plan import Plan
 from swarm.state import records, roster
+from swarm.state.electorate import Electorate
+from swarm.state.run import Run
 
 _LONG_BYTES = 16 * 1024
 _LONG_FRAMES = (wire.RosterClosed, wire.Propose, wire.Committed, wire.PushRecord, wire.RecordIs)
 
 
 @contextmanager
-def shared_work() -> Iterator[None]:
+def shared_work(run: Run) -> Iterator[None]:
     """While this lasts, machines share the results of pure functions."""
     plain_plan = lru_cache(8)(Plan)
     with (
@@ -29,6 +31,9 @@ def shared_work() -> Iterator[None]:
         patch("swarm.round.member.Plan", plain_plan),
         patch("swarm.state.roster._remembered_roster", lru_cache(256)(roster._read_roster)),
         patch("swarm.state.records._remembered", lru_cache(256)(records._verify)),
+        patch("swarm.state.records._remembered_value", lru_cache(256)(records._read_value)),
+        patch("swarm.state.electorate.Electorate.after", lru_cache(256)(Electorate.after)),
+        patch("swarm.charter.passport.run_id", lambda charter: run.id),
     ):
         yield
 

@@ -5,13 +5,11 @@ What many machines compute from the same bytes is computed once here (`shared.py
 once for all of them, and its events are counted, not kept.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from swarm import events
 from swarm.charter.manifest import Charter, Region
-from swarm.identity.peer_id import PeerId
 from swarm.net.memory import Link
 from swarm.state.store import MemoryStore
 from tests.chaos.disk import Disk, Mount
@@ -100,13 +98,7 @@ class ScaleSwarm(Simulation):
         super().__init__(charter, seed=seed, link=WAN)
         self.watch = watch
         self.may_give_up = True
-        self.frames: Counter[str] = Counter()
         self._pool = Pool()
-        self.network.on_frame = self._count
-
-    def _count(self, source: PeerId, target: PeerId, frame: bytes) -> None:
-        self.frames["messages"] += 1
-        self.frames["bytes"] += len(frame)
 
     def _machine(self, number: int) -> SimPeer:
         if number not in self.peers:

@@ -25,8 +25,9 @@ LENGTHS = [RUN.grid.length(chunk) for chunk in range(RUN.grid.chunks)]
 
 
 def permit() -> Permit:
+    """Some permit: nothing is sent here."""
     gate = Gate(region="eu", label=Label.OPEN, min_contributors=1)
-    found = gate.check_update(round_number=1, update_N=np.zeros(1, np.float32), recipients={})
+    found = gate.check_aggregate(members=1, recipient=PeerId("p0"), recipient_region="eu")
     assert isinstance(found, Permit)
     return found
 
