@@ -11,7 +11,8 @@ What is measured, per round:
   tick, 10 ms.
 - `wire_bytes_per_peer`: bytes handed to TCP by the process group's sockets in that time, encryption, framing
   and retransmissions included, traffic between processes of one peer excluded where it runs over Unix sockets
-  (libp2p's does); mean over peers. Sockets closed before the round ends, and UDP, are not seen.
+  (libp2p's does); mean over peers. Of sockets closed before the round ends the engine has to tell (ours does);
+  UDP is not seen.
 - `rss_extra_bytes`: how far the process group's private and shared memory (no library files) rose in the
   round above where it stood after `prepare`, when the input vector was already in memory and filled; largest
   peer, sampled every 50 ms. Interpreter, libraries and the input vector are therefore not in it; every
@@ -71,6 +72,7 @@ class RoundSample:
     cpu_s_per_peer: float
     wire_bytes_per_peer: float
     rss_extra_bytes: int
+    rss_beyond_bytes: int
     rms_error: float
 
 
@@ -139,6 +141,7 @@ def _round(plan: Plan, peers: Sequence[Peer], index: int, resting_bytes: Sequenc
     rms_error = max(reply.rms_error for reply in checks if isinstance(reply, Checked))
     if min(one.group_size for one in figures) < plan.peers or not rms_error < _MAX_RMS_ERROR:
         return None
+    extra_bytes = max(peak - rest for peak, rest in zip(peak_bytes, resting_bytes, strict=True))
     return RoundSample(
         form_s=max(one.form_s for one in figures),
         data_s=max(one.data_s for one in figures),
@@ -146,7 +149,8 @@ def _round(plan: Plan, peers: Sequence[Peer], index: int, resting_bytes: Sequenc
         commit_s=max(one.commit_s for one in figures),
         cpu_s_per_peer=(sum(cpu_after_s) - sum(cpu_before_s)) / plan.peers,
         wire_bytes_per_peer=(wire_bytes + sum(one.closed_bytes for one in figures)) / plan.peers,
-        rss_extra_bytes=max(peak - rest for peak, rest in zip(peak_bytes, resting_bytes, strict=True)),
+        rss_extra_bytes=extra_bytes,
+        rss_beyond_bytes=extra_bytes - max(one.named_bytes for one in figures),
         rms_error=rms_error,
     )
 

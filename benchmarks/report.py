@@ -31,6 +31,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     cpu_s_per_peer: float
     wire_bytes_per_peer: float
     rss_extra_bytes: float
+    rss_beyond_bytes: float
+    """Of these, what is not one of the vectors that the engine names (residual, result, encoded result, base, outer
+    state); all of them for an engine that names none."""
     rms_error: float
     """Of the result against the true average, relative; largest of the peers, on a sample of the elements."""
     wire_bps_per_peer: float
@@ -55,6 +58,7 @@ _FIELDS = (
     "cpu_s_per_peer",
     "wire_bytes_per_peer",
     "rss_extra_bytes",
+    "rss_beyond_bytes",
     "rms_error",
     "wire_bps_per_peer",
 )
@@ -72,11 +76,13 @@ class _Row:
 _ROWS = (
     _Row("form s", "form_s"),
     _Row("data s", "data_s"),
+    _Row("form+data s", "round_s"),
     _Row("commit s", "commit_s", is_compared=False),
     _Row("CPU s / peer", "cpu_s_per_peer"),
     _Row("MB out / peer", "wire_bytes_per_peer", 0, _BYTES_PER_MB),
     _Row("Gbit/s out", "wire_bps_per_peer", 2, _BITS_PER_GBIT),
     _Row("extra MB", "rss_extra_bytes", 0, _BYTES_PER_MB),
+    _Row("beyond MB", "rss_beyond_bytes", 0, _BYTES_PER_MB, is_compared=False),
     _Row("error %", "rms_error", 2, 0.01, is_compared=False),
 )
 
@@ -98,6 +104,7 @@ def result(*, engine: str, codec: str, peers: int, mb: int, threads_per_peer: in
         cpu_s_per_peer=middle["cpu_s_per_peer"],
         wire_bytes_per_peer=middle["wire_bytes_per_peer"],
         rss_extra_bytes=middle["rss_extra_bytes"],
+        rss_beyond_bytes=middle["rss_beyond_bytes"],
         rms_error=middle["rms_error"],
         wire_bps_per_peer=middle["wire_bps_per_peer"],
         threads_per_peer=threads_per_peer,

@@ -76,6 +76,7 @@ class TapestryWorker:
             data_s=averaged_s - rostered_s,
             commit_s=settled_s - averaged_s,
             closed_bytes=self._peer.take_closed_bytes(),
+            named_bytes=self._named_bytes(),
             group_size=self._group_size(),
         )
 
@@ -108,6 +109,11 @@ class TapestryWorker:
                 self._averaged_s = monotonic_s()
             case _:
                 return
+
+    def _named_bytes(self) -> int:
+        """Residual, result, base and each vector of the outer state, and the result as it travels."""
+        vectors = 3 + self._run.rule.vectors
+        return 4 * vectors * self._run.grid.elements + self._run.encoded_bytes_total
 
     def _group_size(self) -> int:
         """Peers counted in every chunk of the committed round, this one among them."""

@@ -7,11 +7,14 @@ the stream then.
 """
 
 import asyncio
+import socket
 from typing import cast
 
 _AHEAD_BYTES = 64 * 1024
 """Received before anybody reads; then the other end has to wait."""
 _WRITE_BUFFER_BYTES = 1024 * 1024
+_WAKE_BYTES = 64 * 1024
+"""Of a long read, received in the kernel before this process is woken: on a slow link a packet at a time costs more."""
 
 
 def take_over(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> "Pipe":
@@ -38,6 +41,9 @@ class Pipe(asyncio.BufferedProtocol):
         self._writing: list[asyncio.Future[None]] = []
         self._may_write = True
         self._error: Exception | None = None
+        found: socket.socket | None = transport.get_extra_info("socket")
+        self._tcp = found if found is not None and found.family in (socket.AF_INET, socket.AF_INET6) else None
+        self._wake_bytes = 1
         if has_ended or transport.is_closing():
             self._error = ConnectionResetError("the other end has left")
             return
@@ -70,6 +76,7 @@ class Pipe(asyncio.BufferedProtocol):
         if have < len(target):
             self._start = self._stop = 0
             self._target = target[have:]
+            self._wake_at(min(len(self._target), _WAKE_BYTES))
             await self._received()
 
     async def write(self, *parts: bytes | bytearray) -> None:
@@ -110,6 +117,13 @@ class Pipe(asyncio.BufferedProtocol):
         finally:
             self._reading = self._target = None
             self._least = 0
+            self._wake_at(1)  # also when the read was cancelled
+
+    def _wake_at(self, count: int) -> None:
+        """Bytes that must have arrived before the kernel wakes this process; never more than the read at hand needs."""
+        if self._tcp is not None and count != self._wake_bytes and not self._transport.is_closing():
+            self._tcp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
+            self._wake_bytes = count
 
     # --- for the transport --------------------------------------------------------------------------------------------
 
@@ -122,6 +136,9 @@ class Pipe(asyncio.BufferedProtocol):
             is_whole = not self._target
             if is_whole:
                 self._target = None
+                self._wake_at(1)
+            elif len(self._target) < self._wake_bytes:
+                self._wake_at(len(self._target))
         else:
             self._stop += nbytes
             is_whole = self._stop - self._start >= self._least

@@ -22,7 +22,7 @@ class Phase(StrEnum):
     """What is timed, each with its own observations."""
 
     JOIN = "join"
-    """From the first join a leader got to the last."""
+    """From a peer's join to the last one; a leader counts it from when half of the electorate is there."""
     REDUCE = "reduce"
     """From the roster to the last chunk's result."""
     VOTE = "vote"

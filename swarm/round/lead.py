@@ -110,8 +110,8 @@ class _Leader:
             expected = self._expected()
             for guest in guests:
                 guest.waiting = wire.Waiting(len(joined), len(expected | joined))
-            first_s = ctx.seats.waiting_since_s(ctx.round, self._ballot)
-            waited_s = monotonic_s() - min(self._began_s, self._began_s if first_s is None else first_s)
+            half_s = ctx.seats.waiting_since_s(ctx.round, self._ballot, ctx.guests_in_half)
+            waited_s = monotonic_s() - (self._began_s if half_s is None else half_s)
             match decide(
                 joined=joined,
                 promised=promised,

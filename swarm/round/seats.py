@@ -86,17 +86,16 @@ class Seats:
     def __init__(self) -> None:
         self._guests: dict[tuple[int, wire.Ballot], dict[PeerId, Guest]] = {}
         self.changed = Signal()
-        self.first_at_s: dict[tuple[int, wire.Ballot], float] = {}
-        self._last_at_s: dict[tuple[int, wire.Ballot], float] = {}
+        self._came_at_s: dict[tuple[int, wire.Ballot], list[float]] = {}
+        """When each guest of an attempt sat down first, in that order."""
 
     def add(self, guest: Guest, now_s: float) -> None:
         """Seats a guest; one that comes again replaces its older stream."""
         key = (guest.join.round, guest.join.ballot)
-        self.first_at_s.setdefault(key, now_s)
         table = self._guests.setdefault(key, {})
         before = table.get(guest.peer)
         if before is None:
-            self._last_at_s[key] = now_s
+            self._came_at_s.setdefault(key, []).append(now_s)
         table[guest.peer] = guest
         if before is not None:
             before.dismiss()
@@ -107,23 +106,24 @@ class Seats:
         table = self._guests.get((round_number, ballot), {})
         return [table[peer] for peer in sorted(table) if not table[peer].is_lost]
 
-    def waiting_since_s(self, round_number: int, ballot: wire.Ballot) -> float | None:
-        """When the first guest of an attempt sat down, if one is still there."""
-        return self.first_at_s.get((round_number, ballot)) if self.at(round_number, ballot) else None
+    def waiting_since_s(self, round_number: int, ballot: wire.Ballot, guests: int) -> float | None:
+        """When so many guests of an attempt had come, if they did and one of all is still there."""
+        came_at_s = self._came_at_s.get((round_number, ballot), [])
+        if len(came_at_s) < guests or not self.at(round_number, ballot):
+            return None
+        return came_at_s[guests - 1]
 
     def join_spread_s(self, round_number: int, ballot: wire.Ballot, leader_s: float) -> float:
         """Seconds from the first join of an attempt to the last, its leader's (at `leader_s`) included.
 
         How long the leader then waited for somebody who never came says nothing about how long joining takes.
         """
-        key = (round_number, ballot)
-        first_s, last_s = self.first_at_s.get(key, leader_s), self._last_at_s.get(key, leader_s)
-        return max(last_s, leader_s) - min(first_s, leader_s)
+        came_at_s = [leader_s, *self._came_at_s.get((round_number, ballot), [])]
+        return max(came_at_s) - min(came_at_s)
 
     def clear_before(self, round_number: int, attempt: int) -> None:
         """Sends everyone home who waits for an earlier round, or for an attempt this peer will not lead any more."""
         for key in [key for key in self._guests if (key[0], key[1].attempt) < (round_number, attempt)]:
             for guest in self._guests.pop(key).values():
                 guest.dismiss()
-            self.first_at_s.pop(key, None)
-            self._last_at_s.pop(key, None)
+            self._came_at_s.pop(key, None)

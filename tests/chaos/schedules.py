@@ -13,6 +13,7 @@ import os
 import random
 import sys
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from unittest.mock import patch
 
 import msgspec
 
+from swarm import events
 from swarm.charter import admission, passport
 from swarm.charter.manifest import Charter, Region
 from swarm.identity.peer_id import PeerId
@@ -183,7 +185,13 @@ class Schedule:
         recovery_s = asyncio.get_running_loop().time() - began_s
         await sim.finish()
         sim.check()
+        self.check_nothing_was_refused()
         return Outcome(self.faults, target, recovery_s)
+
+    def check_nothing_was_refused(self) -> None:
+        """Everybody here is honest: a frame that one of them may not send is a bug of its sender's."""
+        refused = Counter(event.reason for peer in self.sim.peers.values() for event in peer.of(events.FrameRefused))
+        assert not refused, f"honest peers refused each other's frames: {dict(refused)}"
 
     def note(self, text: str) -> None:
         text = f"{asyncio.get_running_loop().time():8.3f}  {text}"
