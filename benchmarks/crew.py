@@ -70,23 +70,26 @@ def started(
                     place=HERE if places is None else places[rank],
                 )
                 process = context.Process(target=worker_process.main, args=(assignment, theirs))
-                _start_deaf_to_ctrl_c(process)
+                with deaf_to_ctrl_c():  # it reaches the harness alone, which then ends the workers
+                    process.start()
                 theirs.close()
                 peers.append(Peer(rank, process, ours))
             yield peers
         finally:
-            for peer in peers:
-                process_group.kill(peer.group)
-                peer.process.kill()  # one that had not yet made its group
-                peer.process.join()
-                peer.connection.close()
+            with deaf_to_ctrl_c():  # a second one would leave the rest of the workers behind
+                for peer in peers:
+                    process_group.kill(peer.group)
+                    peer.process.kill()  # one that had not yet made its group
+                    peer.process.join()
+                    peer.connection.close()
 
 
-def _start_deaf_to_ctrl_c(process: SpawnProcess) -> None:
-    """Ctrl+C reaches the harness alone, which then ends the workers; a started process inherits the mask."""
+@contextmanager
+def deaf_to_ctrl_c() -> Generator[None]:
+    """Ctrl+C takes effect after the block; a process started inside is deaf to it for good."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        process.start()
+        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

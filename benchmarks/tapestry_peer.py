@@ -85,7 +85,7 @@ class Peer:
         identity.save(key)
         listen = Multiaddr(f"/ip4/{seat.site.listen}/tcp/0")
         daemon = await Daemon.start(identity=key, listen=[listen], say=lambda _: None)
-        transport = await LibP2PTransport.attach(daemon.control, [listen])
+        transport = await LibP2PTransport.attach(daemon.control, [listen], lambda _: None)
         addresses = tuple(str(address) for address in await transport.addresses())
         card = Card(
             peer=identity.peer_id,
@@ -99,6 +99,7 @@ class Peer:
         run = Run(charter)
         for card in cards[: seat.rank]:  # each pair dials once
             await transport.connect([Multiaddr(address) for address in card.addresses])
+        await _all_connected(seat)
         directory = await KademliaDirectory.create(
             transport.p2p, run.id, lambda peer, sealed: _is_by(peer, sealed, run), [c.peer for c in cards[: seat.rank]]
         )
@@ -147,6 +148,13 @@ async def _exchange(seat: Seat, mine: Card) -> list[Card]:
     """Every peer's card, in the order of ranks."""
     seat.rendezvous.publish(f"card-{seat.rank}", msgspec.json.encode(mine).decode())
     return [msgspec.json.decode(await seat.rendezvous.read(f"card-{rank}"), type=Card) for rank in range(seat.world)]
+
+
+async def _all_connected(seat: Seat) -> None:
+    """Waits for every peer's dials: a directory that dials back meanwhile makes libp2p back off from both."""
+    seat.rendezvous.publish(f"connected-{seat.rank}", "")
+    for rank in range(seat.world):
+        await seat.rendezvous.read(f"connected-{rank}")
 
 
 async def _agree(seat: Seat, cards: list[Card], founder: Identity) -> SignedCharter:

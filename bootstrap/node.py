@@ -76,7 +76,7 @@ class BootstrapNode:
             stack.callback(daemon.stop)
             watching = asyncio.create_task(daemon.watch())
             stack.callback(watching.cancel)
-            transport = await LibP2PTransport.attach(daemon.control, ())
+            transport = await LibP2PTransport.attach(daemon.control, (), self._say)
             stack.push_async_callback(transport.close)
             ledger = stack.enter_context(Ledger(self._state / "ledger.jsonl", unix_s))
             gate = Gate(region="", label=Label.PRIVATE, min_contributors=self._run.charter.reduce.min_contributors)

@@ -179,8 +179,12 @@ class Simulation:
         dialable: bool = True,
         jurisdiction: str = "DE",
         training_s: Callable[[], float] | None = None,
+        skew_s: float = 0.0,
     ) -> SimPeer:
-        """Starts (or restarts, with its old disk) a peer. Genesis peers hold state 0 already."""
+        """Starts (or restarts, with its old disk) a peer. Genesis peers hold state 0 already.
+
+        Its wall clock is `skew_s` ahead of the right time.
+        """
         peer = self._machine(number)
         if number < len(self.charter.genesis.peers) and not peer.store.snapshots():
             head = state_zero(self.run_info, self.base_zero())
@@ -204,7 +208,7 @@ class Simulation:
             gate=gate,
             store=self._mount(peer),
             sink=peer.see,
-            wall_clock=lambda: CREATED_S + 1000 + asyncio.get_running_loop().time(),
+            wall_clock=lambda: CREATED_S + 1000 + skew_s + asyncio.get_running_loop().time(),
             is_dialable=dialable,
         )
         peer.task = asyncio.create_task(self._live(peer, training_s or self.training_s))

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks import process_group
-from benchmarks.crew import BenchError
+from benchmarks.crew import BenchError, deaf_to_ctrl_c
 from benchmarks.wan import counters, link_process, namespace, plan
 from benchmarks.wan.counters import Counters
 from benchmarks.wan.topology import Topology
@@ -94,10 +94,11 @@ def started(topology: Topology) -> Generator[Lab]:
         process.stdin.flush()
         yield Lab(topology, process, _descriptors(process.stdout.readline()))
     finally:
-        process.kill()
-        process.wait()
-        process.stdin.close()
-        process.stdout.close()
+        with deaf_to_ctrl_c():
+            process.kill()
+            process.wait()
+            process.stdin.close()
+            process.stdout.close()
 
 
 def _descriptors(line: bytes) -> dict[str, int]:

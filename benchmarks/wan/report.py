@@ -13,6 +13,7 @@ from benchmarks.wan.measure import Measured, RoundSample
 from benchmarks.wan.scenarios import Scenario
 
 _BYTES_PER_MB = 1e6
+_SATURATED = "* the machine's CPUs were saturated: the figure is theirs, not the link's"
 _SPREAD = ("form_s", "data_s", "commit_s", "cpu_s_per_peer", "cpu_busy", "border_bytes")
 
 
@@ -99,7 +100,7 @@ def table(results: Sequence[Result]) -> Table:
     grid = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
-        caption="* the machine's CPUs were saturated: the figure is theirs, not the link's",
+        caption=_SATURATED if any(one.saturated for one in results) else None,
     )
     grid.add_column("scenario", no_wrap=True)
     for title in ("peers", "MB", "form s", "data s", "ideal s", "of ideal", "border MB", "CPU s/peer", "CPUs"):

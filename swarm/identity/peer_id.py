@@ -15,7 +15,7 @@ _PREFIX = bytes((0x00, 0x24, 0x08, 0x01, 0x12, 0x20))
 _PUBLIC_KEY_BYTES = 32
 _MAX_TEXT = 64
 _REMEMBERED = 8192
-"""Peer ids whose key is remembered: each signature asks for its author's, and base58 is a quarter of the cost of verifying."""
+"""Peer ids whose key is remembered: each signature asks for its author's, and base58 is a quarter of its cost."""
 
 
 def peer_id_of(public_key: bytes) -> PeerId:

@@ -102,11 +102,26 @@ class Lanes:
         return self._begin(self._idle_to(peer) or await self._connect(peer, ticket))
 
     async def _connect(self, peer: PeerId, ticket: Ticket) -> Connection:
-        for host, port in ticket.addresses:
-            with suppress(TimeoutError, *GONE):
-                async with asyncio.timeout(_DIAL_LIMIT_S):
-                    return await self._dial(peer, ticket, host, port)
-        raise StreamLostError(f"{peer} cannot be dialled directly")
+        """The first address that answers; those that drop packets hold up nobody."""
+        won: Connection | None = None
+        dials = [asyncio.create_task(self._dial(peer, ticket, host, port)) for host, port in ticket.addresses]
+        try:
+            async with asyncio.timeout(_DIAL_LIMIT_S):
+                for dial in asyncio.as_completed(dials):
+                    with suppress(*GONE):
+                        won = await dial
+                        break
+        except TimeoutError:
+            pass  # nobody answered
+        finally:
+            for dial in dials:
+                dial.cancel()
+            for ended in await asyncio.gather(*dials, return_exceptions=True):
+                if isinstance(ended, Connection) and ended is not won:
+                    self._drop(ended)
+        if won is None:
+            raise StreamLostError(f"{peer} cannot be dialled directly")
+        return won
 
     async def close(self) -> None:
         for server in self._servers:

@@ -5,7 +5,7 @@ Streams for many bytes take a lane (`lanes.py`) where the other end can be diall
 
 import asyncio
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -70,9 +70,10 @@ class LibP2PStream:
 class LibP2PTransport:
     """Streams to peers by id; p2pd finds their addresses, or `connect` is told them."""
 
-    def __init__(self, p2p: P2P, listen: Sequence[Multiaddr]) -> None:
+    def __init__(self, p2p: P2P, listen: Sequence[Multiaddr], say: Callable[[str], None]) -> None:
         self.p2p = p2p
         self._listen = listen
+        self._say = say
         self.lanes = Lanes()
         self._tickets: dict[PeerId, Ticket] = {}
         self._no_lane_until_s: dict[PeerId, float] = {}
@@ -80,9 +81,11 @@ class LibP2PTransport:
         self._peer_id = PeerId(p2p.peer_id.to_base58())
 
     @classmethod
-    async def attach(cls, control: Path, listen: Sequence[Multiaddr]) -> "LibP2PTransport":
+    async def attach(
+        cls, control: Path, listen: Sequence[Multiaddr], say: Callable[[str], None]
+    ) -> "LibP2PTransport":
         """Attaches to a running daemon's control socket; lanes listen on the hosts that the daemon listens on."""
-        return cls(await P2P.replicate(HivemindMultiaddr(f"/unix{control}")), listen)
+        return cls(await P2P.replicate(HivemindMultiaddr(f"/unix{control}")), listen, say)
 
     @property
     def peer_id(self) -> PeerId:
@@ -115,19 +118,25 @@ class LibP2PTransport:
     async def open_bulk(self, peer: PeerId) -> Stream:
         if monotonic_s() < self._no_lane_until_s.get(peer, 0.0):
             return await self.open(peer)
-        for _ in range(2):  # a kept ticket may have expired, or its giver started anew
-            is_kept = peer in self._tickets
-            ticket = self._tickets.get(peer) or await self._ask_ticket(peer)
-            try:
-                lane = await self.lanes.dial(peer, ticket)
-                self._tickets[peer] = ticket
-                return lane
-            except StreamLostError:
-                self._tickets.pop(peer, None)
-                if not is_kept:
-                    break
+        lane = await self._lane(peer)
+        if lane is not None:
+            return lane
         self._no_lane_until_s[peer] = monotonic_s() + _NO_LANE_S
+        self._say(f"no direct lane to {peer}: its parts go over libp2p, at several times the processor time")
         return await self.open(peer)
+
+    async def _lane(self, peer: PeerId) -> Stream | None:
+        """A lane by a kept ticket, or by a fresh one if that has expired or its giver started anew."""
+        kept = self._tickets.pop(peer, None)
+        for ticket in (kept, None) if kept is not None else (None,):
+            current = ticket or await self._ask_ticket(peer)
+            try:
+                lane = await self.lanes.dial(peer, current)
+            except StreamLostError:
+                continue
+            self._tickets[peer] = current
+            return lane
+        return None
 
     @property
     def rates_bps(self) -> tuple[int, int]:

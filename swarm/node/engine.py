@@ -5,20 +5,17 @@ give it the in-memory network and made-up updates. Every byte it sends goes thro
 """
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
 
 from swarm import events
 from swarm.charter import passport as passports
-from swarm.charter.admission import Admitted, admit
 from swarm.charter.passport import Passport, SignedPassport
 from swarm.clock import WallClock, monotonic_s
-from swarm.errors import NetworkError, PassportError, ProtocolError
+from swarm.errors import NetworkError
 from swarm.identity.key import Identity
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
@@ -26,6 +23,7 @@ from swarm.net.audited import AuditedDirectory, AuditedStream, AuditedTransport
 from swarm.net.calls import Caller
 from swarm.net.server import Server
 from swarm.net.transport import Directory, Transport
+from swarm.node.announcements import MAX_CLOCK_SKEW_S, read_announcement
 from swarm.round.acceptor import Acceptor
 from swarm.round.context import Context, Offer
 from swarm.round.round import Behind, run_round
@@ -35,6 +33,7 @@ from swarm.sovereignty.gate import Gate
 from swarm.sovereignty.ledger import Ledger
 from swarm.state.catchup import CatchUp
 from swarm.state.donor import Donor
+from swarm.state.electorate import few_of
 from swarm.state.head import Head
 from swarm.state.resume import resume
 from swarm.state.run import Run
@@ -47,12 +46,9 @@ LOOK_EVERY_S = 1.0
 LONGEST_LOOK_S = 15.0
 LOOKED_AT_PER_S = 64
 """Entries a peer that does not lead reads per second: in a large swarm it looks less often."""
-MOST_DONORS = 16
+MOST_DONORS = 8
 """Peers asked at once where they stand; the next try asks others."""
 CATCH_UP_TRIES = 30
-MAX_CLOCK_SKEW_S = 600.0
-_REMEMBERED = wire.MAX_PEERS
-"""Announcements whose signatures are remembered."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +113,7 @@ class Engine:
         self._known: dict[PeerId, wire.Announcement] = {}
         self._phase = "joining"
         self._catch_ups = 0
+        self._passed_over = 0
         self._tokens = 0
         self._tokens_per_s = 0.0
         self._announce_now = asyncio.Event()
@@ -288,11 +285,8 @@ class Engine:
     def _donors(self, peers: Sequence[PeerId], attempt: int) -> list[PeerId]:
         """A few of `peers` to catch up from, others for every peer and every attempt."""
 
-        def place(peer: PeerId) -> bytes:
-            return hashlib.sha256(f"{self._identity.peer_id}/{attempt}/{peer}".encode()).digest()
-
-        others = dict.fromkeys(peer for peer in peers if peer != self._identity.peer_id)
-        return list(others) if len(others) <= MOST_DONORS else sorted(others, key=place)[:MOST_DONORS]
+        me = self._identity.peer_id
+        return few_of([peer for peer in dict.fromkeys(peers) if peer != me], MOST_DONORS, f"{me}/{attempt}")
 
     async def _dispatch(self, stream: AuditedStream, request: wire.Request, passport: Passport) -> None:
         match request:
@@ -348,7 +342,7 @@ class Engine:
             await self._look()
 
     def _until_next_look_s(self) -> float:
-        """Who leads has to know whom to wait for; all others read the directory to be able to, should it be their turn."""
+        """Who leads has to know whom to wait for; others keep a view in case it becomes their turn."""
         ctx = self._context
         if ctx.ballot(max(1, ctx.attempt)).leader == ctx.me:
             return LOOK_EVERY_S
@@ -361,15 +355,28 @@ class Engine:
         except (TimeoutError, OSError):
             return  # the last view stays
         fresh: dict[PeerId, wire.Announcement] = {}
+        passed_over, now_s = 0, self._wall_clock()
         for data in found:
-            entry = read_announcement(data, self.run_info, self._wall_clock())
-            if entry is not None and entry.phase != "leaving":
+            entry = read_announcement(data, self.run_info, now_s)
+            if entry is None:
+                passed_over += 1
+            elif entry.phase != "leaving":
                 known = self._known.get(entry.peer)
                 fresh[entry.peer] = entry if known is None or entry.at >= known.at else known
         mine = self._known.get(self._identity.peer_id)
         if mine is not None:
             fresh[self._identity.peer_id] = mine
         self._known = fresh
+        self._report_passed_over(passed_over, len(found))
+
+    def _report_passed_over(self, count: int, entries: int) -> None:
+        """Once each time that entries begin to be unusable."""
+        if count and not self._passed_over:
+            self._say(
+                f"{count} of {entries} entries in the directory are passed over: not signed or admitted, or of another "
+                f"time (more than {MAX_CLOCK_SKEW_S:.0f} s from this machine's clock)"
+            )
+        self._passed_over = count
 
     def _report_bytes(self) -> None:
         totals = {kind.value: count for kind, count in self._ledger.totals.items()}
@@ -377,30 +384,3 @@ class Engine:
 
     def _say(self, text: str) -> None:
         self._sink(events.Note(text=text))
-
-
-def read_announcement(data: bytes, run: Run, now_s: float) -> wire.Announcement | None:
-    """An announcement that its peer signed under an admitted passport and that is fresh, or None."""
-    found = _verified(data, run)
-    if found is None:
-        return None
-    entry, passport = found
-    is_fresh = abs(now_s - entry.at) <= MAX_CLOCK_SKEW_S and passport.not_before <= now_s < passport.expires
-    return entry if is_fresh else None
-
-
-@lru_cache(_REMEMBERED)
-def _verified(data: bytes, run: Run) -> tuple[wire.Announcement, Passport] | None:
-    """What does not depend on the time: most entries are the same bytes at the next look."""
-    try:
-        sealed = wire.decode(data, wire.Sealed)
-        entry = wire.unseal(sealed, wire.Announcement)
-        signed = passports.decode(entry.passport)
-    except (ProtocolError, PassportError):
-        return None
-    if entry.run_id != run.id or entry.peer != sealed.author or not 0 <= entry.round <= wire.MAX_ROUND:
-        return None
-    if not 0 <= entry.tokens <= wire.MAX_ROUND or not 0 <= entry.tokens_per_s <= wire.MAX_ROUND:
-        return None
-    verdict = admit(signed, entry.peer, run.charter, run.id, signed.payload.not_before)
-    return (entry, verdict.passport) if isinstance(verdict, Admitted) else None

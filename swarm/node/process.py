@@ -159,7 +159,7 @@ class Node:
         return daemon
 
     async def _reach_swarm(self, daemon: Daemon) -> LibP2PTransport:
-        transport = await LibP2PTransport.attach(daemon.control, self._listen)
+        transport = await LibP2PTransport.attach(daemon.control, self._listen, self._say)
         self._stack.push_async_callback(transport.close)
         connected = await asyncio.gather(*(self._connects(transport, address) for address in self._joins))
         reached = [address for address, is_reached in zip(self._joins, connected, strict=True) if is_reached]
@@ -240,6 +240,8 @@ class Node:
         head = None if base_N is None else state_zero(run, base_N)
         if head is not None:
             await store.save_snapshot(0, (head.base_N, *head.outer_VN))
+        elif base_N is not None:
+            self._say(f"the state beside {self._config.charter} is not the charter's state 0: asking the swarm for it")
 
     # --- taking part --------------------------------------------------------------------------------------------------
 

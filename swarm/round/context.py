@@ -1,6 +1,7 @@
 """What the parts of a round share on one peer: who it is, where it stands, and what others told it meanwhile."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -38,6 +39,8 @@ MAX_STEP = 8
 """Attempts beyond its own that a peer follows others at once; who is further away is reached in several steps."""
 DOUBT_S = 5.0
 """How long claims of being ahead are not acted on after one that nobody's records proved."""
+WORKING_PHASES = ("training", "ready")
+"""What peers announce that are about to join a round."""
 SLOWEST_BYTES_PER_S = 500_000.0
 """A link slower than this is not waited for in a peer's very first round, when nothing has been observed yet."""
 
@@ -124,6 +127,8 @@ class Context:
     is_forming: bool = False
     """Whether the current attempt has no roster yet, so that a later attempt may still call this peer away."""
     archive: Archive = field(init=False)
+    absences: Counter[PeerId] = field(default_factory=Counter[PeerId])
+    """Rosters in a row without a peer that said it works on their round."""
     _background: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
 
     def __post_init__(self) -> None:
@@ -254,6 +259,15 @@ class Context:
             return value, read_roster(value.roster, self.run, value.base_digest)
         kept = self.archive.committed(round_number)
         return None if kept is None or kept.digest != digest else (kept.value, kept.roster)
+
+    def saw_roster(self, roster: Roster) -> None:
+        """Remembers who announced that it works on this round and is not in its roster."""
+        announced = self.announced()
+        for peer in announced.keys() - roster.index.keys():
+            if announced[peer].round == roster.round and announced[peer].phase in WORKING_PHASES:
+                self.absences[peer] += 1
+        for peer in [peer for peer in self.absences if peer in roster.index or peer not in announced]:
+            del self.absences[peer]
 
     def use_reduction(self, reduction: Reduction) -> None:
         """The reduction of a new attempt, after `end_reduction`."""

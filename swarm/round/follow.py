@@ -17,7 +17,7 @@ from swarm.round.deadlines import Phase
 from swarm.round.member import Candidate, begin_reduction, candidate, commit, reduce, vote
 from swarm.round.reduction import Reduction
 from swarm.round.seats import HEARTBEAT_S
-from swarm.state.records import value_digest
+from swarm.state.records import VALUE_LEFT_OUT, Record, value_digest, with_roster
 from swarm.state.roster import read_roster
 
 _HEARTBEATS_MISSED = 8
@@ -46,6 +46,8 @@ class _Follower:
         self._offer = offer
         self._stream = stream
         self._reducing: asyncio.Task[None] | None = None
+        self._roster: tuple[wire.Sealed, tuple[int, ...]] | None = None
+        """What this attempt's leader has closed, and the weights that follow."""
         self._held: Candidate | None = None
         self._has_voted = False
         self._joined_s = monotonic_s()
@@ -93,7 +95,7 @@ class _Follower:
             case wire.Propose(proposal, value):
                 return await self._vote(proposal, value)
             case wire.Committed(record):
-                return await commit(self._ctx, record, self._held, [self._ballot.leader])
+                return await commit(self._ctx, self._completed(record), self._held, [self._ballot.leader])
             case wire.Refusal(code, reason):
                 if code == "ahead":
                     self._ctx.told_ahead(self._ctx.round)
@@ -106,6 +108,7 @@ class _Follower:
             raise ProtocolError("a roster for another attempt, or without this peer")
         if self._reducing is not None:
             raise ProtocolError("a second roster in one attempt")
+        self._roster = sealed, roster.weights
         ctx.is_forming = False
         now_s = monotonic_s()
         # From this peer's join to the last one: how long the leader waited for those who never came is no measure.
@@ -127,8 +130,19 @@ class _Follower:
         self._reducing = asyncio.create_task(_quiet_reduce(ctx, reduction))
         return None
 
+    def _completed(self, record: bytes) -> bytes:
+        """A record whose value is left out is of the value this peer has voted for."""
+        brief = wire.decode(record, Record)
+        if brief.value != VALUE_LEFT_OUT:
+            return record
+        if self._held is None:
+            raise ProtocolError("a certificate without its value, for which this peer has not voted")
+        return wire.encode(Record(self._held.encoded, brief.votes))
+
     async def _vote(self, sealed: wire.Sealed, encoded: bytes) -> Outcome | None:
         ctx = self._ctx
+        if self._roster is not None:
+            encoded = with_roster(encoded, *self._roster)
         proposal = wire.unseal(sealed, wire.Proposal)
         if sealed.author != self._ballot.leader or (proposal.round, proposal.ballot) != (
             ctx.round,

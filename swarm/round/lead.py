@@ -17,16 +17,25 @@ from swarm.net.transport import StreamLostError
 from swarm.round.acceptor import highest
 from swarm.round.canvass import ask_promise, ask_vote
 from swarm.round.closing import Close, decide
-from swarm.round.context import SHORT_CALL_S, Aborted, Context, InDoubt, Offer, Outcome
+from swarm.round.context import SHORT_CALL_S, WORKING_PHASES, Aborted, Context, InDoubt, Offer, Outcome
 from swarm.round.deadlines import Phase
 from swarm.round.member import Candidate, begin_reduction, candidate, commit, reduce, step, vote
 from swarm.round.seats import Guest
 from swarm.state.electorate import Electorate
-from swarm.state.records import Record, Value, check_contributors, value_digest
+from swarm.state.records import (
+    VALUE_LEFT_OUT,
+    Record,
+    Value,
+    check_contributors,
+    value_digest,
+    without_roster,
+)
 from swarm.state.roster import Roster, read_roster
 
 _PROBE_EVERY_S = 1.0
 _PROBES_MISSED = 2
+_ABSENCES_FORGIVEN = 1
+"""Who has announced itself more often than this in a row and not come is not waited for until it has come."""
 _PROBED_AT_ONCE = 64
 """Of a thousand that are still training hardly any are dead; who has been asked least comes first."""
 _LOOK_S_PER_GUEST = 50e-6
@@ -59,6 +68,8 @@ class _Leader:
         self._probes: Counter[PeerId] = Counter()
         self._began_s = monotonic_s()
         self._helpers: list[asyncio.Task[None]] = []
+        self._told: set[Guest] = set()
+        """Guests that were sent this attempt's roster: a proposal need not repeat it."""
         self.has_voted = False
 
     async def run(self) -> Outcome:
@@ -122,6 +133,7 @@ class _Leader:
             ):
                 case Close():
                     ctx.book.observe(Phase.JOIN, ctx.seats.join_spread_s(ctx.round, self._ballot, self._began_s))
+                    self._report_absent(expected - joined, limit_s)
                     return None
                 case wait:
                     past_limit = monotonic_s() - self._began_s >= limit_s
@@ -134,12 +146,15 @@ class _Leader:
             await asyncio.sleep(_LOOK_S_PER_GUEST * len(guests))
 
     def _expected(self) -> set[PeerId]:
-        """Electors that answer, and newcomers that announce they work on this round; at first all of genesis."""
+        """Electors that answer, and newcomers that announce they work on this round; at first all of genesis.
+
+        Who announces itself and never comes costs this leader one deadline, then it is not waited for any more.
+        """
         ctx = self._ctx
         announced = {
             peer
             for peer, entry in ctx.announced().items()
-            if entry.round == ctx.round and entry.phase in ("training", "ready")
+            if entry.round == ctx.round and entry.phase in WORKING_PHASES and ctx.absences[peer] <= _ABSENCES_FORGIVEN
         }
         wanted = set(ctx.electorate.peers) | announced
         if ctx.round > 1 or self._ballot.attempt > 1:
@@ -198,6 +213,11 @@ class _Leader:
             )
         )
 
+    def _report_absent(self, peers: Set[PeerId], limit_s: float) -> None:
+        reason = f"it was expected and did not join within {limit_s:.1f} s"
+        for peer in sorted(peers):
+            self._ctx.sink(events.PeerLost(round=self._ctx.round, peer=peer, role="expected", reason=reason))
+
     def _guests(self) -> list[Guest]:
         return self._ctx.seats.at(self._ctx.round, self._ballot)
 
@@ -219,8 +239,10 @@ class _Leader:
             )
         )
         reduction = begin_reduction(ctx, roster, self._offer)
+        closed = wire.RosterClosed(sealed)
         for guest in self._guests():
-            guest.tell(wire.RosterClosed(sealed))
+            guest.tell(closed)
+            self._told.add(guest)
         await reduce(ctx, reduction)
         chunks = range(ctx.run.grid.chunks)
         results = [reduction.results[chunk] for chunk in chunks]
@@ -268,10 +290,10 @@ class _Leader:
             return Aborted("this peer has promised a later attempt")
         self.has_voted = True
         proposal = ctx.seal(wire.Proposal(ctx.run.id, ctx.round, self._ballot, held.digest))
-        frame = wire.Propose(proposal, held.encoded)
+        whole, brief = wire.Propose(proposal, held.encoded), wire.Propose(proposal, without_roster(held.value))
         guests = self._guests()
         for guest in guests:
-            guest.tell(frame)
+            guest.tell(brief if guest in self._told else whole)
         until_s = began_s + ctx.limit_s(Phase.VOTE, self._ballot.attempt)
         electorate = ctx.electorate
         roster = read_roster(held.value.roster, ctx.run, ctx.head.state_digest)
@@ -296,10 +318,12 @@ class _Leader:
             await asyncio.sleep(_LOOK_S_PER_GUEST * len(guests))
         ctx.book.observe(Phase.VOTE, monotonic_s() - began_s)
         counted = tuple(sealed for peer, sealed in sorted(votes.items()) if peer in electorate.voters)
-        record = wire.encode(Record(held.encoded, counted))
+        certificate = counted[: electorate.quorum]
+        record = wire.encode(Record(held.encoded, certificate))
         outcome = await commit(ctx, record, held, [])
+        whole, brief = wire.Committed(record), wire.Committed(wire.encode(Record(VALUE_LEFT_OUT, certificate)))
         for guest in guests:
-            guest.tell(wire.Committed(record))
+            guest.tell(whole if guest.vote is None or guest.vote is not votes.get(guest.peer) else brief)
         told = {ctx.me, *(guest.peer for guest in guests)}
         others = (electorate.voters | ctx.announced().keys()) - told
         ctx.in_background(ctx.push(sorted(others), wire.PushRecord(record)))

@@ -36,7 +36,7 @@ class Candidate:
 def begin_reduction(ctx: Context, roster: Roster, offer: Offer | None) -> Reduction:
     """Asks the gate, then opens this peer's part in the roster's all-reduce. A denial withholds the update, no more."""
     contribution = None
-    plan = Plan(roster, ctx.run.grid.chunks, ctx.run.charter.reduce.levels)
+    plan = Plan(roster, ctx.run.grid.chunks, ctx.run.charter.reduce.levels, ctx.run.least_members)
     if offer is not None:
         # Whoever may come to own a chunk of this peer's group.
         near = plan.neighbours(roster.index[ctx.me])
@@ -47,6 +47,7 @@ def begin_reduction(ctx: Context, roster: Roster, offer: Offer | None) -> Reduct
             grid=ctx.run.grid,
             max_rms=ctx.run.charter.reduce.max_rms,
             recipients=recipients,
+            regions={seat.region for seat in roster.seats},
         )
         if isinstance(judged, Denied):
             ctx.sink(events.UpdateDenied(round=roster.round, code=judged.code, reason=judged.reason))
@@ -65,6 +66,7 @@ def begin_reduction(ctx: Context, roster: Roster, offer: Offer | None) -> Reduct
         limit_s=ctx.limit_s(Phase.REDUCE, roster.ballot.attempt),
         sink=ctx.sink,
     )
+    ctx.saw_roster(roster)
     ctx.use_reduction(reduction)
     return reduction
 

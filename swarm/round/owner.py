@@ -1,11 +1,11 @@
-"""An owner's side of an all-reduce: opens sums, counts what comes from below, closes each in time, passes it on or up.
+"""An owner's side of an all-reduce: opens sums, counts what comes from below, passes each on or up once it is whole.
 
-Chunks are worked on in order, so that those who send in order keep only a few sums open. Who sends what over which
-stream is not decided here.
+A sum is closed by whatever makes it whole, or by its deadline, in any order: one that waits for a far region does not
+hold up another. Who sends what over which stream is not decided here.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 
 import numpy as np
 
@@ -17,8 +17,8 @@ from swarm.round.piles import Piles
 from swarm.round.plan import Group
 from swarm.vector.grid import Vector
 
-WINDOW_CHUNKS = 8
-"""Chunks an owner lets a fast sender run ahead of its slowest open sum: bounds the memory of open sums."""
+WINDOW_CHUNKS = 16
+"""Chunks an owner lets those below run ahead of its first one without a result: bounds the memory of open sums."""
 
 Given = wire.Part | wire.Sum | wire.GetReduced
 """What comes from below for a chunk."""
@@ -30,9 +30,11 @@ class Owner:
     def __init__(self, attempt: Attempt) -> None:
         self._attempt = attempt
         self._piles = Piles(attempt.run, attempt.roster)
+        self._open: set[int] = set()
+        """Chunks whose sum is yet to be closed."""
         self._places: dict[int, int] = {}
-        """Chunks whose sum is yet to be closed, with their places in that order."""
-        self._first_place = 0
+        """Chunks this peer owns that have no result yet, with their places in the order of work, first place first."""
+        self._next_place = 0
         self.sums: dict[int, wire.Sum] = {}
         """Sums on their way up: kept until the result is there, should their owner above fail."""
         self._outboxes: dict[int, asyncio.Queue[int]] = {}
@@ -41,28 +43,62 @@ class Owner:
     # --- which chunks -------------------------------------------------------------------------------------------------
 
     def take_on(self, chunks: Iterable[int]) -> None:
-        """These chunks are this peer's to close from now on."""
-        last = max(self._places.values(), default=-1)
-        self._places.update({chunk: last + 1 + place for place, chunk in enumerate(chunks)})
-        self._first_place = min(self._places.values(), default=0)
+        """These chunks are this peer's to close from now on; `see_to` follows."""
+        for chunk in chunks:
+            self._open.add(chunk)
+            self._places[chunk] = self._next_place
+            self._next_place += 1
+            passed = self.sums.get(chunk)
+            if passed is not None:  # the owner above failed, and this peer is next: its sum is the first to count
+                seats = frozenset(self._attempt.roster.contributors(passed.contributors))
+                if seats:  # a sum of nobody is zeros, and has no weight
+                    self._piles.add(chunk, seats, passed.data)
+                self._piles.settle(chunk, self._attempt.plan.neighbours(self._attempt.seat))
 
     def has(self, chunk: int) -> bool:
         """Whether this peer's sum of a chunk is open, or on its way up."""
-        return chunk in self._places or chunk in self.sums
+        return chunk in self._open or chunk in self.sums
 
     def is_open(self, chunk: int) -> bool:
-        return chunk in self._places
+        return chunk in self._open
+
+    async def see_to(self, chunks: Sequence[int]) -> None:
+        """Closes what is whole already, and by its deadline what is still open then."""
+        began_s = monotonic_s()
+        for chunk in chunks:
+            self._close_if_whole(chunk)
+            await asyncio.sleep(0)  # lanes go on between two chunks
+        for level in range(self._attempt.plan.depth):
+            await asyncio.sleep(max(0.0, began_s + self._attempt.closes_after_s(level) - monotonic_s()))
+            for chunk in chunks:
+                if chunk in self._open and self._scope(chunk)[0] <= level:
+                    self._give_up_waiting(chunk)
+                    await asyncio.sleep(0)
 
     # --- from below ---------------------------------------------------------------------------------------------------
 
-    async def room_for(self, chunk: int) -> None:
-        """Holds back a sender that runs too far ahead of this owner's slowest open sum."""
-        while chunk in self._places and self._places[chunk] >= self._first_place + WINDOW_CHUNKS:
+    async def room_for(self, chunk: int, given: Given) -> None:
+        """Holds back a sender that runs too far ahead of this owner's first chunk without a result.
+
+        Not with a sum: sums come in no order, and their own makers' windows bound how many there are. A chunk that
+        this peer does not own yet, because it still counts on another owner, waits until it does or has the result.
+        """
+        while chunk not in self._attempt.results:
+            if chunk in self._places:
+                first_place = next(iter(self._places.values()))
+                if isinstance(given, wire.Sum) or self._places[chunk] < first_place + WINDOW_CHUNKS:
+                    return
             await self._attempt.changed.wait()
 
     def count(self, seat: int, chunk: int, given: Given) -> None:
-        """Counts what one seat below sent for a chunk. Raises ProtocolError if it may not send that."""
+        """Counts what one seat below sent for a chunk, unless that is closed.
+
+        Raises:
+            ProtocolError: the seat may not send that.
+        """
         attempt, plan = self._attempt, self._attempt.plan
+        if chunk not in self._open:
+            return
         match given:
             case wire.Part(_, data):
                 if seat not in plan.neighbours(attempt.seat):
@@ -78,36 +114,30 @@ class Owner:
             case wire.GetReduced():
                 speaks_for = plan.branch(attempt.seat, seat) if attempt.roster.seats[seat].dialable else (seat,)
                 self._piles.settle(chunk, speaks_for)
-        attempt.changed.fire()
+        self._close_if_whole(chunk)
 
     def owes(self, seat: int, asked: set[int]) -> bool:
         """Whether a seat has yet to send something for a chunk whose sum is open."""
         attempt = self._attempt
-        due = self._places.keys() - asked
+        due = self._open - asked
         return any(attempt.plan.upstream(seat, chunk, attempt.failed) == attempt.seat for chunk in due)
 
     def lose(self, seat: int) -> None:
         """A seat is gone: no sum waits for it."""
         self._piles.lose(seat)
-        self._attempt.changed.fire()
+        self.look_again()
 
-    # --- closing ------------------------------------------------------------------------------------------------------
-
-    async def close(self, chunks: Sequence[int]) -> None:
-        """Closes chunks that were taken on, in order: each when everyone's part is there, or at its deadline."""
-        began_s = monotonic_s()
-        for chunk in chunks:
-            if chunk not in self._attempt.results:
-                await self._close(chunk, began_s)
-            del self._places[chunk]
-            self._first_place = min(self._places.values(), default=0)
-            self._attempt.changed.fire()
-            await asyncio.sleep(0)  # lanes go on between two chunks
+    def look_again(self) -> None:
+        """Closes what has become whole because somebody failed."""
+        for chunk in sorted(self._open):
+            self._close_if_whole(chunk)
 
     def settled(self, chunk: int) -> None:
         """The chunk's result is here, from wherever."""
+        self._open.discard(chunk)
         self.sums.pop(chunk, None)
         self._piles.discard(chunk)
+        self._places.pop(chunk, None)
         outbox = self._outboxes.pop(chunk, None)
         if outbox is not None:
             outbox.put_nowait(chunk)  # whoever waits there for a sum need not wait any more
@@ -119,26 +149,35 @@ class Owner:
         else:
             self._outboxes[chunk] = outbox
 
-    async def _close(self, chunk: int, began_s: float) -> None:
-        """Waits for everyone in the group this peer owns the chunk of, then makes the result, or the sum to pass on."""
-        attempt = self._attempt
-        self._add_own(chunk)
-        while True:
-            level, scope = self._scope(chunk)
-            missing = self._piles.waits_for(chunk, scope.seats)
-            left_s = began_s + attempt.closes_after_s(level) - monotonic_s()
-            if not missing or left_s <= 0:
-                break
-            await attempt.changed.wait_within(left_s)
-            if chunk in attempt.results:
-                return
-        for seat in missing:
-            attempt.report_lost(seat, "sender", f"its part did not come within {attempt.closes_after_s(level):.1f} s")
+    # --- closing ------------------------------------------------------------------------------------------------------
+
+    def _close_if_whole(self, chunk: int) -> None:
+        if chunk in self._open and not self._missing(chunk):
+            self._close(chunk)
+
+    def _missing(self, chunk: int) -> Set[int]:
+        """Seats that an open sum waits for."""
+        _, scope = self._scope(chunk)
+        return self._piles.waits_for(chunk, scope.seats) - {self._attempt.seat}
+
+    def _give_up_waiting(self, chunk: int) -> None:
+        level, _ = self._scope(chunk)
+        for seat in sorted(self._missing(chunk)):
+            after_s = self._attempt.closes_after_s(level)
+            self._attempt.report_lost(seat, "sender", f"its part did not come within {after_s:.1f} s")
             self._piles.lose(seat)
-        if scope is attempt.plan.root:
+        self._close(chunk)
+
+    def _close(self, chunk: int) -> None:
+        """Adds this peer's own part; then makes the result, or the sum to pass on."""
+        self._open.discard(chunk)
+        self._add_own(chunk)
+        _, scope = self._scope(chunk)
+        if scope is self._attempt.plan.root:
             self._conclude(chunk)
         else:
-            await self._pass_up(chunk)
+            self._pass_up(chunk)
+        self._attempt.changed.fire()
 
     def _scope(self, chunk: int) -> tuple[int, Group]:
         """The largest group this peer owns the chunk in, and its level. Others only fail, so it never shrinks."""
@@ -149,15 +188,7 @@ class Owner:
     def _add_own(self, chunk: int) -> None:
         attempt = self._attempt
         contribution = attempt.delivery.contribution
-        passed = self.sums.get(chunk)
-        if passed is not None:  # the owner above failed, and this peer is next
-            seats = frozenset(attempt.roster.contributors(passed.contributors))
-            if seats:  # a sum of nobody is zeros, and has no weight
-                self._piles.add(chunk, seats, passed.data)
-            self._piles.settle(chunk, attempt.plan.neighbours(attempt.seat))
-        elif contribution is None:
-            self._piles.settle(chunk, (attempt.seat,))
-        else:
+        if contribution is not None and chunk not in self.sums:
             self._piles.add_own(chunk, attempt.seat, contribution.x_N[attempt.run.grid.bounds(chunk)])
 
     def _conclude(self, chunk: int) -> None:
@@ -171,13 +202,9 @@ class Owner:
         if attempt.seat in counted:
             attempt.delivery.made(chunk, digest)
 
-    async def _pass_up(self, chunk: int) -> None:
+    def _pass_up(self, chunk: int) -> None:
         """An owner below the root quantises its group's mean and gives it to the lane above."""
         attempt = self._attempt
-        while len(self.sums) >= 2 * WINDOW_CHUNKS and chunk not in attempt.results:
-            await attempt.changed.wait()
-        if chunk in attempt.results:
-            return
         counted, weight, mean_n = self._piles.take(chunk)
         data = self._encode_mean(chunk, counted, weight, mean_n)
         bitmap = attempt.roster.bitmap(counted)

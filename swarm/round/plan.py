@@ -42,7 +42,8 @@ class Group:
 class Plan:
     """The tree of one roster over a number of chunks. Seats are the roster's."""
 
-    def __init__(self, roster: Roster, chunks: int, levels: int) -> None:
+    def __init__(self, roster: Roster, chunks: int, levels: int, least_members: int = 1) -> None:
+        """`least_members` is what a region must stand for before what it gave may cross a border."""
         self._roster = roster
         self._chunks = chunks
         by_region: dict[str, list[int]] = {}
@@ -50,6 +51,10 @@ class Plan:
             by_region.setdefault(seat.region if levels > 1 else "", []).append(number)
         regions = tuple(self._region(numbers) for _, numbers in sorted(by_region.items()))
         self.root = regions[0] if len(regions) == 1 else Group(frozenset(range(len(roster.seats))), regions)
+        givers = {region: [n for n in seats if roster.seats[n].contributes] for region, seats in by_region.items()}
+        small = [region for region, seats in givers.items() if not roster.may_cross(seats, least_members)]
+        self._mute = frozenset(number for region in small for number in by_region[region])
+        """Seats of regions too small to let anything out: with their own in it, a mean they made could go nowhere."""
         self._paths: dict[int, tuple[Group, ...]] = {}
         self._climb(self.root, ())
         self._cycle = max(1, *(len(path[0].able) for path in self._paths.values()))
@@ -112,8 +117,9 @@ class Plan:
             return
         # Whole cycles of owners take turns, so that no peer owns all of the chunks that its group is the first for.
         begin = chunk // self._cycle + self._roster.round
-        for step in range(len(group.children)):
-            yield from self._owners(group.children[(begin + step) % len(group.children)], chunk)
+        turned = (group.children[(begin + step) % len(group.children)] for step in range(len(group.children)))
+        for child in sorted(turned, key=lambda child: child.seats <= self._mute):
+            yield from self._owners(child, chunk)
 
     def _region(self, numbers: Sequence[int]) -> Group:
         cohorts = -(-len(numbers) // MAX_GROUP_PEERS)
@@ -125,7 +131,9 @@ class Plan:
 
     def _peers(self, numbers: Sequence[int]) -> Group:
         seats = self._roster.seats
-        able = tuple(number for number in numbers if seats[number].dialable)
+        dialable = [number for number in numbers if seats[number].dialable]
+        # Who gives nothing has no residual to carry what quantising a mean takes, and owns nothing if others can.
+        able = tuple([number for number in dialable if seats[number].contributes] or dialable)
         if not able:
             return Group(frozenset(numbers))
         rates_bps = [min(seats[number].up_bps, seats[number].down_bps) for number in able]

@@ -123,9 +123,8 @@ class Reduction:
                     if not 0 <= chunk < self._chunks or chunk in asked:
                         raise ProtocolError(f"a part for chunk {chunk}, which does not exist or was sent before")
                     asked.add(chunk)
-                    await self._owner.room_for(chunk)
-                    if chunk not in self.results:
-                        self._owner.count(seat, chunk, given)
+                    await self._owner.room_for(chunk, given)
+                    self._owner.count(seat, chunk, given)
                     self.results.tell(chunk, ready)
         except StreamLostError:
             if any(chunk not in self.results for chunk in asked) or self._owner.owes(seat, asked):
@@ -181,7 +180,9 @@ class Reduction:
         for above, theirs in lanes.items():
             self._spawn(self._lane(above, theirs))
         if mine:
-            self._spawn(self._take_over(mine) if is_takeover else self._owner.close(mine))
+            self._spawn(self._take_over(mine) if is_takeover else self._owner.see_to(mine))
+        if is_takeover:
+            self._owner.look_again()  # what this peer owns already may have become the root's
         self._changed.fire()
 
     async def _lane(self, above: int, chunks: list[int]) -> None:
@@ -219,7 +220,7 @@ class Reduction:
             for seat in sorted(near):
                 if self.roster.seats[seat].dialable:
                     group.create_task(self._ask_existing(self.roster.peers[seat], request))
-        await self._owner.close(chunks)
+        await self._owner.see_to(chunks)
 
     async def _ask_existing(self, peer: PeerId, request: wire.GetReduced) -> None:
         try:

@@ -29,6 +29,7 @@ from swarm.round.deadlines import Phase
 from swarm.round.follow import follow
 from swarm.round.lead import lead
 from swarm.round.member import commit
+from swarm.state.electorate import few_of
 
 _FIRST_BACKOFF_S = 0.1
 _LONGEST_BACKOFF_S = 2.0
@@ -162,11 +163,7 @@ async def _advance(ctx: Context, outcome: Committed, attempt: int, began_s: floa
 async def _ask_around(ctx: Context) -> None:
     """After a failed attempt: perhaps somebody holds this round's record, or is in a later attempt of it."""
     peers = (ctx.electorate.peers | ctx.announced().keys()) - ctx.electorate.undialable - {ctx.me}
-
-    def place(peer: PeerId) -> bytes:
-        return hashlib.sha256(f"{ctx.me}/{ctx.round}/{ctx.attempt}/{peer}".encode()).digest()
-
-    few = sorted(peers) if len(peers) <= _MOST_ASKED else sorted(peers, key=place)[:_MOST_ASKED]
+    few = few_of(sorted(peers), _MOST_ASKED, f"{ctx.me}/{ctx.round}/{ctx.attempt}")
     await asyncio.gather(*(_ask_one(ctx, peer) for peer in few))
 
 

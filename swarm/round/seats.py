@@ -28,6 +28,8 @@ class Guest:
         self._outbox: asyncio.Queue[wire.Frame | None] = asyncio.Queue()
         self.vote: wire.Sealed | None = None
         self.is_lost = False
+        self.is_dismissed = False
+        """This leader ended it; otherwise a guest that is lost has left or died."""
         self.waiting = wire.Waiting(0, 0)
 
     @property
@@ -54,7 +56,7 @@ class Guest:
 
     def dismiss(self) -> None:
         """Ends the stream once all that was told has been sent."""
-        self.is_lost = True
+        self.is_lost = self.is_dismissed = True
         self._outbox.put_nowait(None)
 
     async def _speak(self) -> None:
@@ -89,8 +91,8 @@ class Seats:
         self._came_at_s: dict[tuple[int, wire.Ballot], list[float]] = {}
         """When each guest of an attempt sat down first, in that order."""
 
-    def add(self, guest: Guest, now_s: float) -> None:
-        """Seats a guest; one that comes again replaces its older stream."""
+    def add(self, guest: Guest, now_s: float) -> bool:
+        """Seats a guest. One that comes again replaces its older stream; False then."""
         key = (guest.join.round, guest.join.ballot)
         table = self._guests.setdefault(key, {})
         before = table.get(guest.peer)
@@ -100,6 +102,7 @@ class Seats:
         if before is not None:
             before.dismiss()
         self.changed.fire()
+        return before is None
 
     def at(self, round_number: int, ballot: wire.Ballot) -> list[Guest]:
         """Guests of one attempt that are still there, in order of peer id."""

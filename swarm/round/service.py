@@ -2,6 +2,7 @@
 
 import asyncio
 
+from swarm import events
 from swarm.clock import monotonic_s
 from swarm.errors import ProtocolError
 from swarm.net import wire
@@ -50,7 +51,8 @@ async def _seat(ctx: Context, stream: AuditedStream, sealed: wire.Sealed) -> Non
     if sealed.author != stream.remote:
         raise ProtocolError("a join that belongs to another peer")
     if join.round <= ctx.head.round:
-        record = ctx.store.load_record(join.round)
+        # Who is further behind than this one record is told to catch up: a record per round would keep it behind.
+        record = ctx.store.load_record(join.round) if join.round == ctx.head.round else None
         answer = wire.Refusal("ahead", f"round {join.round} is over") if record is None else wire.Committed(record)
         await stream.send(answer)
         return
@@ -72,8 +74,15 @@ async def _seat(ctx: Context, stream: AuditedStream, sealed: wire.Sealed) -> Non
     if stream.remote in ctx.electorate.peers:
         ctx.call_to(join.ballot.attempt)
     guest = Guest(stream, sealed, join, seat)
-    ctx.seats.add(guest, monotonic_s())
+    if not ctx.seats.add(guest, monotonic_s()):
+        _report_guest(ctx, guest, "it joined again, so its older stream is closed")
     await guest.attend(ctx.seats.changed)
+    if not guest.is_dismissed:
+        _report_guest(ctx, guest, "it left this leader's table")
+
+
+def _report_guest(ctx: Context, guest: Guest, reason: str) -> None:
+    ctx.sink(events.PeerLost(round=guest.join.round, peer=guest.peer, role="guest", reason=reason))
 
 
 def _check_ballot(ctx: Context, ballot: wire.Ballot) -> None:

@@ -4,9 +4,9 @@ from swarm.identity.peer_id import PeerId
 from swarm.round.context import Offer
 from swarm.round.delivery import settle_without
 from swarm.round.reduction import Reduction
+from swarm.sovereignty.gate import largest_rms
 from swarm.state.records import Decided
 from swarm.state.run import Run
-from swarm.vector.bounds import all_fit
 
 
 def settle(run: Run, me: PeerId, offer: Offer, decided: Decided, reduction: Reduction | None) -> None:
@@ -14,8 +14,8 @@ def settle(run: Run, me: PeerId, offer: Offer, decided: Decided, reduction: Redu
 
     A chunk that was counted leaves what quantising took from it; one that was not stays whole. A chunk this peer
     reduced leaves what quantising the mean took from everybody, if that very result is the one that was committed. An
-    update that no codec can hold (a NaN, say) was never given and is dropped whole, so that the next ones are not
-    spoilt.
+    update that no gate lets out (with a NaN in it, or above the norm bound) was never given and is dropped whole, so
+    that the next ones are not spoilt.
     """
     residual_N = offer.lost_N
     seat = decided.roster.index.get(me)
@@ -23,7 +23,7 @@ def settle(run: Run, me: PeerId, offer: Offer, decided: Decided, reduction: Redu
     here = None if reduction is None else (reduction.roster.round, reduction.roster.ballot)
     is_same_attempt = here == (decided.roster.round, decided.roster.ballot)
     was_given = reduction is not None and is_same_attempt and reduction.delivery.contribution is not None
-    if not was_given and not all_fit(offer.x_N):
+    if not was_given and not largest_rms(offer.x_N, run.grid) <= run.charter.reduce.max_rms:
         residual_N[:] = 0
         return
     for chunk, bitmap in enumerate(decided.value.contributors):

@@ -6,12 +6,13 @@ and nothing else in the program can make a `Permit`.
 Rules, in order:
   1. `private` data: nothing derived from it leaves.
   2. An update with a NaN or an infinity in it, or with a chunk above the charter's norm bound, does not leave.
-  3. A single update crosses a border only when the charter's `min_contributors` is 1 and its data is `open`.
+  3. A single update crosses a border only when the charter's `min_contributors` is 1 and its data is `open`. A sum of
+     one is a single update: where the charter lets it cross, other data does not go into sums that might.
   4. An aggregate crosses a border only when it holds at least `min_contributors` members, or nobody: then it is zeros.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,15 +51,16 @@ class Gate:
         grid: Grid,
         max_rms: float,
         recipients: Mapping[PeerId, str],
+        regions: Collection[str],
     ) -> Permit | Denied:
         """Whether this peer's own update may go to `recipients` (peer id -> region).
 
         `update_N` is float32 [N], residual included: exactly what will be encoded. `max_rms` bounds the root mean
-        square of each of its chunks.
+        square of each of its chunks. `regions` are those of the whole round: sums go to them.
         """
         if self._label is Label.PRIVATE:
             return Denied("private_data", "the data is labelled private and no privacy tier allows it to leave")
-        largest = _largest_rms(update_N, grid)
+        largest = largest_rms(update_N, grid)
         if not largest <= max_rms:  # a NaN is not
             if not np.abs(update_N).max() <= MAX_MAGNITUDE:
                 return Denied(
@@ -76,10 +78,12 @@ class Gate:
                 f"single updates may not leave region {self._region} (min_contributors = {self._min_contributors}), "
                 f"and this round's members are also in {', '.join(abroad)}",
             )
-        if abroad and self._label is not Label.OPEN:
+        others = sorted(set(regions) - {self._region})
+        if others and self._min_contributors == 1 and self._label is not Label.OPEN:
             return Denied(
                 "label_forbids_crossing",
-                f"the data is labelled {self._label}, so its single update may not leave region {self._region}",
+                f"the data is labelled {self._label}, so its single update may not leave region {self._region}; under "
+                f"min_contributors = 1 a sum of one may, and this round's members are also in {', '.join(others)}",
             )
         return self._permit(f"update/{round_number}", frozenset({Kind.UPDATE}), frozenset(recipients))
 
@@ -98,7 +102,7 @@ class Gate:
         return Permit(permits._GATE_TOKEN, id, kinds, peers)  # pyright: ignore[reportPrivateUsage]
 
 
-def _largest_rms(update_N: np.ndarray, grid: Grid) -> float:
+def largest_rms(update_N: np.ndarray, grid: Grid) -> float:
     """The largest root mean square of a chunk; NaN or infinity if a chunk's sum of squares is."""
     largest = 0.0
     with np.errstate(over="ignore", invalid="ignore"):

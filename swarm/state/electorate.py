@@ -4,7 +4,7 @@ All of it follows from the record before (or the charter), so every peer compute
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -59,6 +59,13 @@ class Electorate:
         """The electorate of the round after one that committed with this roster."""
         undialable = frozenset(seat.peer for seat in roster.seats if not seat.dialable)
         return cls(frozenset(roster.peers), frozenset(run.charter.genesis.witnesses), undialable)
+
+
+def few_of(peers: Sequence[PeerId], most: int, salt: str) -> list[PeerId]:
+    """At most so many of `peers`, others for every salt; all of them in their order if there are no more."""
+    if len(peers) <= most:
+        return list(peers)
+    return sorted(peers, key=lambda peer: hashlib.sha256(f"{salt}/{peer}".encode()).digest())[:most]
 
 
 @lru_cache(_REMEMBERED_BALLOTS)

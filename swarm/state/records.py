@@ -53,6 +53,28 @@ class Record(wire.Frame, frozen=True):
     votes: tuple[wire.Sealed, ...]
 
 
+_ROSTER_LEFT_OUT = wire.Sealed(PeerId(""), b"", b"")
+VALUE_LEFT_OUT = b""
+"""A leader's certificate to those that hold the value already. On disk and to anybody else a record is always whole."""
+
+
+def without_roster(value: Value) -> bytes:
+    """The value for those that have its roster, which is nearly all of it."""
+    return wire.encode(msgspec.structs.replace(value, roster=_ROSTER_LEFT_OUT, weights=()))
+
+
+def with_roster(data: bytes, roster: wire.Sealed, weights: tuple[int, ...]) -> bytes:
+    """The whole value, if the roster was left out; `data` itself otherwise. The caller checks its digest.
+
+    Raises:
+        ProtocolError: this is no value.
+    """
+    value = wire.decode(data, Value)
+    if value.roster != _ROSTER_LEFT_OUT:
+        return data
+    return wire.encode(msgspec.structs.replace(value, roster=roster, weights=weights))
+
+
 @dataclass(frozen=True)
 class Decided:
     """A verified record."""

@@ -14,7 +14,7 @@ from swarm.vector.weights import capped_weights
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A verified charter and what follows from it. Equal to itself only, so that it is a cheap key of what it judged."""
+    """A verified charter and what follows from it. Equal to itself only: a cheap key for what it judged."""
 
     charter: Charter
 

@@ -120,7 +120,8 @@ def report(outcome: Outcome) -> str:
     splits = sum(len(digests) > 1 for digests in measure.digests.values())
     tails = [
         "",
-        f"{messages} messages, {sent / 1e9:.1f} GB; {outcome.virtual_s:.0f} virtual s in {outcome.cpu_s:.0f} s of one core; "
+        f"{messages} messages, {sent / 1e9:.1f} GB; "
+        f"{outcome.virtual_s:.0f} virtual s in {outcome.cpu_s:.0f} s of one core; "
         f"rounds with two states: {splits}; errors: {len(outcome.errors)}",
         "events: " + ", ".join(f"{kind} {count}" for kind, count in sorted(measure.kinds.items())),
     ]

@@ -15,6 +15,7 @@ from swarm.net import wire
 from swarm.round.plan import Plan
 from swarm.state import records, roster
 from swarm.state.electorate import Electorate
+from swarm.state.records import Record, Value
 from swarm.state.run import Run
 
 _LONG_BYTES = 16 * 1024
@@ -42,7 +43,11 @@ def _shared_encode(encode: Callable[[wire.Frame], bytes]) -> Callable[[wire.Fram
     """A leader tells every guest the same frame."""
     kept: dict[int, tuple[wire.Frame, bytes]] = {}
 
+    encode_value = lru_cache(8)(encode)
+
     def shared(frame: wire.Frame) -> bytes:
+        if type(frame) is Value or type(frame) is Record:
+            return encode_value(frame)
         if not isinstance(frame, _LONG_FRAMES):
             return encode(frame)
         known = kept.get(id(frame))

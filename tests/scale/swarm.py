@@ -1,8 +1,8 @@
 """A large swarm in one process: real engines, signatures and frames; disks and event logs that stay small.
 
-`tests.simulation` is made for tests that look at everything afterwards, this for a thousand peers over a hundred rounds.
-What many machines compute from the same bytes is computed once here (`shared.py`); what a machine keeps on disk is kept
-once for all of them, and its events are counted, not kept.
+`tests.simulation` is made for tests that look at everything afterwards, this for a thousand peers over many rounds.
+What many machines compute from the same bytes is computed once here (`shared.py`); what they keep on disk is kept once
+for all of them, and their events are counted, not kept.
 """
 
 from collections.abc import Callable, Sequence

@@ -71,7 +71,7 @@ def begin(roster: Roster, offers: Sequence[Offer], levels: int = 2) -> list[Hand
 def reduce_by_hand(
     offers: Sequence[Offer], counted: Sequence[Sequence[int]], roster: Roster, levels: int = 2
 ) -> tuple[Decided, list[HandReduction], np.ndarray]:
-    """Every chunk averaged along the plan over the seats in `counted[chunk]`; the mean as it is applied, float32 [N]."""
+    """Every chunk averaged along the plan over the seats in `counted[chunk]`; the mean applied, float32 [N]."""
     members = begin(roster, offers, levels)
     plan = members[0].plan
     results: list[wire.ChunkResult] = []

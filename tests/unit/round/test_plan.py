@@ -1,5 +1,6 @@
 """The tree of a roster: one path for every part, owners by measured rates, and nothing left without an heir."""
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 
@@ -192,6 +193,17 @@ def test_a_region_that_nobody_can_dial_gives_nothing_and_gets_results_from_the_r
             assert root not in plan.neighbours(seat)
 
 
+def test_a_region_too_small_to_let_anything_out_makes_no_results() -> None:
+    """Its own updates could go nowhere in a mean that it made: it asks the others for theirs."""
+    roster = roster_of(["eu"] * 3 + ["asia"] * 2)
+    plan, least = Plan(roster, 12, 2, least_members=3), 3
+    assert not roster.may_cross([0, 1, 2, 3, 4], least)
+    roots = {plan.owner(plan.root, chunk, set()) for chunk in range(12)}
+    assert roots == {0, 1, 2}
+    assert {Plan(roster, 12, 2).owner(Plan(roster, 12, 2).root, chunk, set()) for chunk in range(12)} > roots
+    assert plan.owner(plan.root, 0, {0, 1, 2}) in (3, 4), "nobody else is left, and zeros are better than nothing"
+
+
 def test_when_everybody_who_can_be_dialled_has_failed_nobody_is_left() -> None:
     plan = Plan(roster_of(["eu"] * 3, undialable=frozenset({2})), 1, 2)
     with pytest.raises(LookupError):
@@ -207,7 +219,7 @@ def test_heirs_share_what_a_failed_owner_leaves(regions: list[str]) -> None:
     assert set(heirs) == near and max(heirs.values()) - min(heirs.values()) <= len(near)
 
 
-# --- shares -------------------------------------------------------------------------------------------------------------
+# --- shares -----------------------------------------------------------------------------------------------------------
 
 
 def of_all(rates: Sequence[int]) -> list[float]:
@@ -268,7 +280,7 @@ def test_turns_are_exact_to_one_and_evenly_spread(weights: list[int], turns: int
         if counts[index] > 1:
             # Of any stretch of turns it has its share, within one of it and one for every other index.
             places = [place for place, who in enumerate(sequence) if who == index]
-            gaps = [later - earlier for earlier, later in zip(places, places[1:], strict=False)]
+            gaps = [later - earlier for earlier, later in itertools.pairwise(places)]
             assert max(gaps) <= turns / counts[index] + len(counts)
 
 

@@ -33,3 +33,31 @@ def test_who_comes_a_second_time_was_not_late() -> None:
     seats.add(guest(1), 10.0)
     seats.add(guest(1), 40.0)
     assert seats.join_spread_s(1, BALLOT, 10.0) == 0.0
+
+
+def test_guests_are_waited_for_from_when_half_are_there() -> None:
+    seats = Seats()
+    assert seats.waiting_since_s(1, BALLOT, 1) is None
+    assert seats.add(guest(1), 10.0)
+    assert seats.add(guest(2), 12.5)
+    assert not seats.add(guest(2), 13.0)
+    assert seats.waiting_since_s(1, BALLOT, 1) == 10.0
+    assert seats.waiting_since_s(1, BALLOT, 2) == 12.5
+    assert seats.waiting_since_s(1, BALLOT, 3) is None
+
+
+def test_nobody_is_waited_for_at_a_table_that_all_have_left() -> None:
+    seats = Seats()
+    visitor = guest(1)
+    seats.add(visitor, 10.0)
+    visitor.is_lost = True
+    assert seats.waiting_since_s(1, BALLOT, 1) is None
+
+
+def test_a_guest_that_comes_again_takes_its_own_place_and_others_that_leave_were_not_sent_away() -> None:
+    seats = Seats()
+    first, second = guest(1), guest(1)
+    seats.add(first, 10.0)
+    seats.add(second, 11.0)
+    assert seats.at(1, BALLOT) == [second]
+    assert (first.is_dismissed, second.is_dismissed) == (True, False)

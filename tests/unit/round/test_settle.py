@@ -90,7 +90,7 @@ def test_over_many_rounds_the_error_does_not_grow(regions: tuple[str, ...]) -> N
     assert gaps[-1] < 3 * max(gaps[:3])
 
 
-# --- each way a chunk can end -------------------------------------------------------------------------------------------
+# --- each way a chunk can end -----------------------------------------------------------------------------------------
 
 
 def member_of(updates: list[np.ndarray]) -> tuple[HandReduction, np.ndarray]:
@@ -233,7 +233,7 @@ def test_an_update_that_diverged_is_dropped_and_does_not_spoil_the_rounds_after_
     size = RUN.grid.elements
     offers = [offer(np.full(size, 0.5, np.float32)) for _ in range(3)]
     decided, _, _ = reduce_by_hand(offers, [[0, 1]] * RUN.grid.chunks, THREE)
-    for bad in (np.nan, np.inf, 2.0**101):
+    for bad in (np.nan, np.inf, 2.0**101, 1000 * RUN.charter.reduce.max_rms):
         x_N = np.full(size, 0.5, np.float32)
         x_N[7] = bad
         mine = offer(x_N)

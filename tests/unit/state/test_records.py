@@ -20,6 +20,8 @@ from swarm.state.records import (
     read_value,
     value_digest,
     verify_record,
+    with_roster,
+    without_roster,
 )
 from swarm.state.roster import read_roster
 from swarm.state.run import Run
@@ -258,3 +260,14 @@ def test_the_next_electorate_is_the_roster_and_the_charters_witnesses() -> None:
     assert after.peers == frozenset(one.peer_id for one in CREW)
     assert after.witnesses == frozenset({peer_identity(90).peer_id})
     assert (after.voters, after.quorum) == (after.peers | after.witnesses, 3)
+
+
+def test_a_value_goes_without_its_roster_and_is_whole_again_byte_for_byte() -> None:
+    made = MADE
+    value = wire.decode(made.encoded, Value)
+    brief = without_roster(value)
+    assert len(brief) < len(made.encoded) / 3
+    assert with_roster(brief, value.roster, value.weights) == made.encoded
+    assert with_roster(made.encoded, value.roster, ()) == made.encoded
+    with pytest.raises(ProtocolError):
+        with_roster(b"no value", value.roster, ())

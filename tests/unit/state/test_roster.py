@@ -11,7 +11,7 @@ from swarm.errors import ProtocolError
 from swarm.net import wire
 from swarm.state.roster import MAX_BPS, Roster, Seat, read_join, read_roster, result_digest
 from swarm.state.run import Run
-from tests.simulation import peer_identity
+from tests.simulation import make_charter, peer_identity
 from tests.unit.state.samples import (
     STRANGER,
     ballot_led_by,
@@ -203,3 +203,36 @@ def test_a_mean_may_cross_where_each_region_in_it_stands_for_enough_members(
 
 def test_a_result_digest_binds_who_is_in_it() -> None:
     assert len({result_digest(*pair) for pair in ((b"a", b"bc"), (b"ab", b"c"), (b"", b"abc"))}) == 3
+
+
+def test_a_roster_that_was_read_before_is_not_read_again_and_another_base_still_refuses_it() -> None:
+    joins = [wire.seal(one, good_join(number)) for number, one in enumerate(CREW)]
+    sealed = roster_of(RUN, joins, CREW[0], BALLOT, HEAD)
+    again = wire.Sealed(sealed.author, bytes(bytearray(sealed.payload)), sealed.signature)
+    assert read_roster(sealed, RUN, HEAD.state_digest) is read_roster(again, RUN, HEAD.state_digest)
+    with pytest.raises(ProtocolError, match="base"):
+        read_roster(sealed, RUN, bytes(32))
+    with pytest.raises(ProtocolError, match="another run"):
+        read_roster(sealed, Run(make_charter(3, members=7)), HEAD.state_digest)
+    forged = wire.Sealed(sealed.author, sealed.payload, bytes(64))
+    with pytest.raises(ProtocolError, match="signature"):
+        read_roster(forged, RUN, HEAD.state_digest)
+
+
+def test_a_join_that_was_read_before_is_the_same_and_a_changed_byte_is_not() -> None:
+    sealed = wire.seal(CREW[1], good_join(1))
+    assert read_join(sealed, RUN) is read_join(wire.Sealed(*msgspec.structs.astuple(sealed)), RUN)
+    changed = bytearray(sealed.payload)
+    changed[-1] ^= 1
+    with pytest.raises(ProtocolError, match="signature"):
+        read_join(wire.Sealed(sealed.author, bytes(changed), sealed.signature), RUN)
+
+
+def test_who_is_in_an_aggregate_is_the_same_the_second_time_and_bad_bitmaps_stay_bad() -> None:
+    roster = read(*(wire.seal(one, good_join(number)) for number, one in enumerate(CREW)))
+    bitmap = roster.bitmap((0, 2))
+    assert roster.contributors(bitmap) == roster.contributors(bytes(bitmap)) == (0, 2)
+    assert roster.members_in(bitmap) == roster.members_in(bitmap) == 2
+    for _ in range(2):
+        with pytest.raises(ProtocolError, match="contributes nothing"):
+            roster.contributors(bytes([0b1000]))

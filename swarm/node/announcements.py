@@ -1,0 +1,42 @@
+"""What a peer makes of the directory: entries that hold. Where they come from is not its business."""
+
+from functools import lru_cache
+
+from swarm.charter import passport as passports
+from swarm.charter.admission import Admitted, admit
+from swarm.charter.passport import Passport
+from swarm.errors import PassportError, ProtocolError
+from swarm.net import wire
+from swarm.state.run import Run
+
+MAX_CLOCK_SKEW_S = 600.0
+"""An entry further from this machine's clock is passed over; who made it may still join."""
+_REMEMBERED = wire.MAX_PEERS
+"""Entries whose signatures are remembered."""
+
+
+def read_announcement(data: bytes, run: Run, now_s: float) -> wire.Announcement | None:
+    """An announcement that its peer signed under an admitted passport and that is fresh, or None."""
+    found = _verified(data, run)
+    if found is None:
+        return None
+    entry, passport = found
+    is_fresh = abs(now_s - entry.at) <= MAX_CLOCK_SKEW_S and passport.not_before <= now_s < passport.expires
+    return entry if is_fresh else None
+
+
+@lru_cache(_REMEMBERED)
+def _verified(data: bytes, run: Run) -> tuple[wire.Announcement, Passport] | None:
+    """What does not depend on the time: most entries are the same bytes at the next look."""
+    try:
+        sealed = wire.decode(data, wire.Sealed)
+        entry = wire.unseal(sealed, wire.Announcement)
+        signed = passports.decode(entry.passport)
+    except (ProtocolError, PassportError):
+        return None
+    if entry.run_id != run.id or entry.peer != sealed.author or not 0 <= entry.round <= wire.MAX_ROUND:
+        return None
+    if not 0 <= entry.tokens <= wire.MAX_ROUND or not 0 <= entry.tokens_per_s <= wire.MAX_ROUND:
+        return None
+    verdict = admit(signed, entry.peer, run.charter, run.id, signed.payload.not_before)
+    return (entry, verdict.passport) if isinstance(verdict, Admitted) else None
