@@ -4,6 +4,7 @@ Everything is what a real peer has, but for three things: keys and charter are m
 disk (`volatile_store.py`), and the ledger keeps totals only, so that no line is written and no frame is hashed for it.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Self, cast
 
@@ -37,6 +38,7 @@ from swarm.identity.peer_id import PeerId
 from swarm.net.daemon import Daemon
 from swarm.net.kademlia import KademliaDirectory
 from swarm.net.libp2p import LibP2PTransport
+from swarm.net.transport import StreamLostError
 from swarm.node.engine import Engine, read_announcement
 from swarm.sovereignty.gate import Gate
 from swarm.sovereignty.labels import Label
@@ -48,6 +50,8 @@ from swarm.vector.grid import Grid
 _LIFETIME_S = 7 * 24 * 3600
 _DEADLINES = Deadlines(floor_s=30.0, ceiling_s=120.0)
 """Longer than the charter's defaults: on a machine with too few cores a slow peer is no lost peer."""
+_DIALS = 5
+_DIAL_PAUSE_S = 3.0
 _NO_MODEL = "0" * 64
 
 
@@ -98,7 +102,7 @@ class Peer:
         charter = verify_charter(signed, unix_s())
         run = Run(charter)
         for card in cards[: seat.rank]:  # each pair dials once
-            await transport.connect([Multiaddr(address) for address in card.addresses])
+            await _connect(transport, card)
         await _all_connected(seat)
         directory = await KademliaDirectory.create(
             transport.p2p, run.id, lambda peer, sealed: _is_by(peer, sealed, run), [c.peer for c in cards[: seat.rank]]
@@ -148,6 +152,17 @@ async def _exchange(seat: Seat, mine: Card) -> list[Card]:
     """Every peer's card, in the order of ranks."""
     seat.rendezvous.publish(f"card-{seat.rank}", msgspec.json.encode(mine).decode())
     return [msgspec.json.decode(await seat.rendezvous.read(f"card-{rank}"), type=Card) for rank in range(seat.world)]
+
+
+async def _connect(transport: LibP2PTransport, card: Card) -> None:
+    """Dials a peer; two that dial each other at one moment may both fail, and libp2p then waits before it dials again."""
+    for _ in range(_DIALS - 1):
+        try:
+            await transport.connect([Multiaddr(address) for address in card.addresses])
+            return
+        except StreamLostError:
+            await asyncio.sleep(_DIAL_PAUSE_S)
+    await transport.connect([Multiaddr(address) for address in card.addresses])
 
 
 async def _all_connected(seat: Seat) -> None:

@@ -58,7 +58,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
     """Probability that a packet is lost in the core; above zero, the core sees packets of the wire's size only."""
     seed: int = 0
     """Of the losses."""
-    queue_s: float = 0.05
+    queue_s: float = 0.2
     """How long a full queue in front of a link takes to drain."""
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ connection whose stream has ended carries the next one, if that comes soon.
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -73,13 +73,13 @@ class Lanes:
         self._ports: dict[str, int] = {}
         self._idle: dict[PeerId, list[tuple[float, Connection]]] = {}
         self._open: set[Connection] = set()
-        self._returning: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def listen(self, hosts: Sequence[str]) -> None:
         """Opens the door on a free port of each host; a host that cannot be listened on has no lanes."""
         for host in hosts:
             with suppress(OSError):
-                server = await asyncio.start_server(self._accept, host, 0)
+                server = await asyncio.start_server(self._accepted, host, 0)
                 self._servers.append(server)
                 self._ports[host] = server.sockets[0].getsockname()[1]
 
@@ -126,7 +126,7 @@ class Lanes:
     async def close(self) -> None:
         for server in self._servers:
             server.close()
-        for task in self._returning:
+        for task in self._tasks:
             task.cancel()
         for connection in list(self._open):
             self._drop(connection)
@@ -144,9 +144,7 @@ class Lanes:
     def _begin(self, connection: Connection) -> Lane:
         """A stream on a connection this peer dialled; the connection comes back when the stream has ended."""
         lane = Lane(connection)
-        returning = asyncio.create_task(self._take_back(lane, connection))
-        self._returning.add(returning)
-        returning.add_done_callback(self._returning.discard)
+        self._spawn(self._take_back(lane, connection))
         return lane
 
     async def _take_back(self, lane: Lane, connection: Connection) -> None:
@@ -181,6 +179,14 @@ class Lanes:
             writer.close()
             raise
 
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._spawn(self._accept(reader, writer))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         handler = self._handler
         try:
@@ -194,10 +200,15 @@ class Lanes:
             # A little longer than the dialler keeps it, so that it is not closed under a stream that begins.
             while handler is not None and connection.is_usable and await connection.begins(2 * _IDLE_LIMIT_S):
                 lane = Lane(connection)
+                # A task of its own: whoever ends this stream's work does not end the connection.
+                serving = asyncio.ensure_future(handler(lane))
                 try:
-                    await handler(lane)
+                    await asyncio.wait([serving])
                 finally:
+                    serving.cancel()
                     lane.close()
+                if not serving.cancelled():
+                    serving.result()
                 await lane.done
         finally:
             self._drop(connection)

@@ -148,14 +148,14 @@ class Context:
     def electorate(self) -> Electorate:
         return self.head.electorate
 
-    @property
-    def guests_in_half(self) -> int:
-        """With so many guests a leader has half of the electorate there: from then on the others are waited for.
+    def half_here_s(self, ballot: wire.Ballot) -> float | None:
+        """When half of the electorate was at this leader's table: from then on the others are waited for.
 
         Half of all peers join earlier than a peer's own join, in the middle; so what each of them observes from its own
         join to the last is what a leader has to wait from here, however early the very first one came.
         """
-        return max(1, len(self.electorate.peers) // 2)
+        electors = self.electorate.peers
+        return self.seats.waiting_since_s(self.round, ballot, electors, max(1, len(electors) // 2))
 
     def ballot(self, attempt: int) -> wire.Ballot:
         return self.electorate.ballot(self.run.id, self.round, attempt)

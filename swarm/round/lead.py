@@ -121,7 +121,7 @@ class _Leader:
             expected = self._expected()
             for guest in guests:
                 guest.waiting = wire.Waiting(len(joined), len(expected | joined))
-            half_s = ctx.seats.waiting_since_s(ctx.round, self._ballot, ctx.guests_in_half)
+            half_s = ctx.half_here_s(self._ballot)
             waited_s = monotonic_s() - (self._began_s if half_s is None else half_s)
             match decide(
                 joined=joined,

@@ -90,7 +90,7 @@ async def _until_needed(ctx: Context, pending: "asyncio.Future[Offer]", attempt:
     while not (pending.done() or ctx.news.record is not None or ctx.is_behind):
         called = max(attempt, ctx.news.called_attempt)
         ballot = ctx.ballot(called)
-        since_s = ctx.seats.waiting_since_s(ctx.round, ballot, ctx.guests_in_half)
+        since_s = ctx.half_here_s(ballot)
         left_s = 3600.0
         if ballot.leader == ctx.me and since_s is not None:
             left_s = since_s + ctx.limit_s(Phase.JOIN, called) - monotonic_s()

@@ -4,6 +4,7 @@ A guest keeps its stream open through roster, proposal and vote, so either side 
 """
 
 import asyncio
+from collections.abc import Set
 
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
@@ -88,7 +89,7 @@ class Seats:
     def __init__(self) -> None:
         self._guests: dict[tuple[int, wire.Ballot], dict[PeerId, Guest]] = {}
         self.changed = Signal()
-        self._came_at_s: dict[tuple[int, wire.Ballot], list[float]] = {}
+        self._came_at_s: dict[tuple[int, wire.Ballot], dict[PeerId, float]] = {}
         """When each guest of an attempt sat down first, in that order."""
 
     def add(self, guest: Guest, now_s: float) -> bool:
@@ -97,7 +98,7 @@ class Seats:
         table = self._guests.setdefault(key, {})
         before = table.get(guest.peer)
         if before is None:
-            self._came_at_s.setdefault(key, []).append(now_s)
+            self._came_at_s.setdefault(key, {})[guest.peer] = now_s
         table[guest.peer] = guest
         if before is not None:
             before.dismiss()
@@ -109,9 +110,12 @@ class Seats:
         table = self._guests.get((round_number, ballot), {})
         return [table[peer] for peer in sorted(table) if not table[peer].is_lost]
 
-    def waiting_since_s(self, round_number: int, ballot: wire.Ballot, guests: int) -> float | None:
-        """When so many guests of an attempt had come, if they did and one of all is still there."""
-        came_at_s = self._came_at_s.get((round_number, ballot), [])
+    def waiting_since_s(
+        self, round_number: int, ballot: wire.Ballot, electors: Set[PeerId], guests: int
+    ) -> float | None:
+        """When so many electors had come to an attempt, if they did and any guest is still there."""
+        came = self._came_at_s.get((round_number, ballot), {})
+        came_at_s = [at_s for peer, at_s in came.items() if peer in electors]
         if len(came_at_s) < guests or not self.at(round_number, ballot):
             return None
         return came_at_s[guests - 1]
@@ -121,7 +125,7 @@ class Seats:
 
         How long the leader then waited for somebody who never came says nothing about how long joining takes.
         """
-        came_at_s = [leader_s, *self._came_at_s.get((round_number, ballot), [])]
+        came_at_s = [leader_s, *self._came_at_s.get((round_number, ballot), {}).values()]
         return max(came_at_s) - min(came_at_s)
 
     def clear_before(self, round_number: int, attempt: int) -> None:

@@ -14,7 +14,7 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -106,7 +106,7 @@ class Shape:
         return (draw.choice(RATES_BPS), draw.choice(RATES_BPS)) if self.has_rates else (0, 0)
 
     @contextmanager
-    def in_force(self) -> Iterator[None]:
+    def in_force(self) -> Generator[None]:
         """Makes groups as small as this shape wants them."""
         with patch("swarm.round.plan.MAX_GROUP_PEERS", self.group_peers or MAX_GROUP_PEERS):
             yield
@@ -190,7 +190,12 @@ class Schedule:
 
     def check_nothing_was_refused(self) -> None:
         """Everybody here is honest: a frame that one of them may not send is a bug of its sender's."""
-        refused = Counter(event.reason for peer in self.sim.peers.values() for event in peer.of(events.FrameRefused))
+        refused = Counter(
+            event.reason
+            for peer in self.sim.peers.values()
+            for event in peer.of(events.FrameRefused)
+            if "no hello and request within" not in event.reason  # the streams of who was frozen or slow
+        )
         assert not refused, f"honest peers refused each other's frames: {dict(refused)}"
 
     def note(self, text: str) -> None:
@@ -415,7 +420,7 @@ def play(seed: int, say: Callable[[str], None] = lambda text: None) -> Outcome:
 
 
 @contextmanager
-def memoised() -> Iterator[None]:
+def memoised() -> Generator[None]:
     """Checks each signature once, though every simulated peer checks it: two thirds of the time otherwise."""
     with (
         patch("swarm.net.wire.verify", lru_cache(2**16)(wire.verify)),

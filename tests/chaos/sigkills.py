@@ -22,12 +22,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import suppress
 from pathlib import Path
 
 from swarm import events
 from swarm.errors import ProtocolError
+from swarm.identity.peer_id import PeerId
 from swarm.net import wire
 from swarm.state.records import Record, value_digest
 from tests.integration.conftest import Bootstrap, Crew
@@ -246,7 +247,7 @@ def _until_all_are_in_one_round(shooting: Shooting, watch: Watch, crew: Crew) ->
         time.sleep(0.2)
 
 
-def _later(peer: Peer, since: int, ids: set[str]) -> list[events.RoundCommitted]:
+def _later(peer: Peer, since: int, ids: Set[PeerId]) -> list[events.RoundCommitted]:
     found = peer.happened(events.RoundCommitted)
     return [event for event in found if event.round > since and ids <= set(event.contributors)]
 

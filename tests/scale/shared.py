@@ -2,7 +2,7 @@
 
 Each of these is a pure function of what it is given, so no machine sees anything else than it would have computed: the
 signatures in a roster or a record, the reading of a long frame, the plan of a reduction. Real peers do all of it
-themselves; `tests.scale.cost` measures what that costs one of them.
+themselves, so the processor time of a simulation says nothing about theirs.
 """
 
 from collections.abc import Callable, Iterator

@@ -54,6 +54,7 @@ class Relay:
         self.change: Callable[[bytearray], None] = lambda data: None
         self._port = port
         self._server: asyncio.Server | None = None
+        self._writers: list[asyncio.StreamWriter] = []
 
     async def open(self) -> int:
         self._server = await asyncio.start_server(self._relay, HOST, 0)
@@ -62,9 +63,12 @@ class Relay:
     def close(self) -> None:
         assert self._server is not None
         self._server.close()
+        for writer in self._writers:
+            writer.close()
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection(HOST, self._port)
+        self._writers += [writer, far_writer]
         back = asyncio.create_task(self._pump(far_reader, writer))
         with suppress(OSError):
             while data := bytearray(await reader.read(65_536)):
@@ -94,6 +98,8 @@ def run(scenario: Callable[[Door, Lanes], Awaitable[None]]) -> None:
         finally:
             await outside.close()
             await door.lanes.close()
+            for _ in range(10):  # transports that were closed take a few turns of the loop to be gone
+                await asyncio.sleep(0)
 
     asyncio.run(main())
 
@@ -184,9 +190,12 @@ def test_a_tampered_frame_is_refused(where: str) -> None:
             data[{"length": 0, "body": 6, "tag": len(data) - 1}[where]] ^= 1
 
         relay.change = change
+        await lane.send(b"changed on the way")  # a longer length takes its missing byte from the frame after it
+        with suppress(StreamLostError):
+            await lane.send(b"and what comes after it")
         with pytest.raises((StreamLostError, ProtocolError)):
-            await said(lane, b"changed on the way")
-            await said(lane, b"and what comes after it")
+            for _ in range(2):  # both may have travelled together, and the second been the one that was changed
+                await lane.receive(10_000)
         lane.close()
         relay.close()
         assert door.refused == ["a frame on a lane that its peer did not seal"]
@@ -254,8 +263,9 @@ def test_a_flood_of_half_open_greetings_is_bounded_and_ends(monkeypatch: pytest.
         for number, (_, writer) in enumerate(flood):
             if number % 2:
                 writer.write(ticket.id[: number % ID_BYTES])
-        ended = await asyncio.gather(*(reader.read() for reader, _ in flood))
-        assert ended == [b""] * 30 and door.lanes._greeting == 0
+        ended = await asyncio.gather(*(reader.read() for reader, _ in flood), return_exceptions=True)
+        assert all(end == b"" or isinstance(end, ConnectionResetError) for end in ended)
+        assert door.lanes._greeting == 0
         assert await said(await outside.dial(THERE, ticket), b"still here") == b"still here"
         for _, writer in flood:
             writer.close()

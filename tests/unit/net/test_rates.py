@@ -146,6 +146,8 @@ def test_real_sockets_are_read() -> None:
                 await reader.readexactly(2**20)
                 writer.write(bytes(2**20))
                 await writer.drain()
+            writer.close()
+            await writer.wait_closed()
             took.set()
 
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -165,4 +167,5 @@ def test_real_sockets_are_read() -> None:
         return up, down
 
     up, down = asyncio.run(main())
-    assert up <= 8 * 2**20 <= up + 2**20 and down == 8 * 2**20
+    assert up <= 8 * 2**20 <= up + 2**20
+    assert 0 <= down - 8 * 2**20 <= 1  # the kernel counts the end of a connection as a byte

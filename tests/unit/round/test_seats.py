@@ -35,15 +35,18 @@ def test_who_comes_a_second_time_was_not_late() -> None:
     assert seats.join_spread_s(1, BALLOT, 10.0) == 0.0
 
 
-def test_guests_are_waited_for_from_when_half_are_there() -> None:
+def test_guests_are_waited_for_from_when_half_of_the_electors_are_there() -> None:
     seats = Seats()
-    assert seats.waiting_since_s(1, BALLOT, 1) is None
+    electors = {peer_identity(number).peer_id for number in (1, 2, 3)}
+    assert seats.waiting_since_s(1, BALLOT, electors, 1) is None
+    assert seats.add(guest(9), 5.0)
+    assert seats.waiting_since_s(1, BALLOT, electors, 1) is None, "a newcomer starts no clock"
     assert seats.add(guest(1), 10.0)
     assert seats.add(guest(2), 12.5)
     assert not seats.add(guest(2), 13.0)
-    assert seats.waiting_since_s(1, BALLOT, 1) == 10.0
-    assert seats.waiting_since_s(1, BALLOT, 2) == 12.5
-    assert seats.waiting_since_s(1, BALLOT, 3) is None
+    assert seats.waiting_since_s(1, BALLOT, electors, 1) == 10.0
+    assert seats.waiting_since_s(1, BALLOT, electors, 2) == 12.5
+    assert seats.waiting_since_s(1, BALLOT, electors, 3) is None
 
 
 def test_nobody_is_waited_for_at_a_table_that_all_have_left() -> None:
@@ -51,7 +54,7 @@ def test_nobody_is_waited_for_at_a_table_that_all_have_left() -> None:
     visitor = guest(1)
     seats.add(visitor, 10.0)
     visitor.is_lost = True
-    assert seats.waiting_since_s(1, BALLOT, 1) is None
+    assert seats.waiting_since_s(1, BALLOT, {visitor.peer}, 1) is None
 
 
 def test_a_guest_that_comes_again_takes_its_own_place_and_others_that_leave_were_not_sent_away() -> None:

@@ -136,7 +136,7 @@ def test_what_was_not_counted_stays_whole(before: str) -> None:
 
 def test_a_mean_made_here_that_was_committed_leaves_its_error_blown_up() -> None:
     member, x_n = member_of(updates_of(3, 3))
-    mean_n = (x_n + updates_of(4, 1)[0][RUN.grid.bounds(CHUNK)]) / np.float32(2)
+    mean_n = ((x_n + updates_of(4, 1)[0][RUN.grid.bounds(CHUNK)]) / np.float32(2)).astype(np.float32)
     data = member.delivery.encode_mean(CHUNK, mean_n, 2, 1)
     decided = decided_on([result_of({0, 1}, data)], THREE)
     member.delivery.made(CHUNK, decided.value.chunk_digests[0])
@@ -148,14 +148,14 @@ def test_a_mean_made_here_when_anothers_was_committed_leaves_what_the_earlier_pa
     """Its part was in the result of the owner it took for dead; its own result was for nothing."""
     member, x_n = member_of(updates_of(5, 3))
     member.delivery.encode_part(CHUNK)
-    data = member.delivery.encode_mean(CHUNK, x_n / 2, 2, 1)
+    data = member.delivery.encode_mean(CHUNK, (x_n / 2).astype(np.float32), 2, 1)
     member.delivery.made(CHUNK, b"digest of " + data[:8])
     assert np.array_equal(settled(member, {0, 1}, b"the first owner's"), own_loss(x_n))
 
 
 def test_a_sum_made_here_leaves_its_error_whatever_result_it_went_into() -> None:
     member, x_n = member_of(updates_of(6, 3))
-    mean_n = (x_n + updates_of(7, 1)[0][RUN.grid.bounds(CHUNK)]) / np.float32(2)
+    mean_n = ((x_n + updates_of(7, 1)[0][RUN.grid.bounds(CHUNK)]) / np.float32(2)).astype(np.float32)
     data = member.delivery.encode_mean(CHUNK, mean_n, 2, 1)
     member.delivery.made(CHUNK, THREE.bitmap({0, 1}))
     lost_n = settled(member, {0, 1}, b"made by the root's owner")
@@ -165,11 +165,11 @@ def test_a_sum_made_here_leaves_its_error_whatever_result_it_went_into() -> None
 def test_a_sum_and_the_result_made_from_it_here_leave_both_errors() -> None:
     """The owner above failed and this peer, next in order, made the result of its own sum."""
     member, x_n = member_of(updates_of(8, 3))
-    sum_n = (x_n + updates_of(9, 1)[0][RUN.grid.bounds(CHUNK)]) / np.float32(2)
+    sum_n = ((x_n + updates_of(9, 1)[0][RUN.grid.bounds(CHUNK)]) / np.float32(2)).astype(np.float32)
     passed = member.delivery.encode_mean(CHUNK, sum_n, 2, 1)
     member.delivery.made(CHUNK, THREE.bitmap({0, 1}))
     decoded_n = RUN.codec.decode(passed, x_n.size)
-    mean_n = (2 * decoded_n + updates_of(10, 1)[0][RUN.grid.bounds(CHUNK)]) / np.float32(3)
+    mean_n = ((2 * decoded_n + updates_of(10, 1)[0][RUN.grid.bounds(CHUNK)]) / np.float32(3)).astype(np.float32)
     data = member.delivery.encode_mean(CHUNK, mean_n, 3, 1)
     result = result_of({0, 1, 2}, data)
     member.delivery.made(CHUNK, decided_on([result], THREE).value.chunk_digests[0])
@@ -180,7 +180,7 @@ def test_a_sum_and_the_result_made_from_it_here_leave_both_errors() -> None:
 def test_a_part_after_a_mean_counts_as_a_part() -> None:
     """It made a mean, lost its place, and sent its part to the owner after it."""
     member, x_n = member_of(updates_of(11, 3))
-    member.delivery.encode_mean(CHUNK, x_n / 2, 2, 1)
+    member.delivery.encode_mean(CHUNK, (x_n / 2).astype(np.float32), 2, 1)
     member.delivery.made(CHUNK, b"digest")
     member.delivery.encode_part(CHUNK)
     assert np.array_equal(settled(member, {0, 1}, b"another's"), own_loss(x_n))
