@@ -1,8 +1,9 @@
 """The plot of `tapestry bench curves`, as PNG bytes. Draws a finished document; computes nothing but differences.
 
-Above: every curve, which on this scale lie on one another; the band is float32 from its best to its worst seed. Below:
-the paired difference from float32, one thin line per seed and the mean thick; the grey band is how far one unit in the
-last place of one update has carried float32 from itself by then, in any seed.
+Above: every curve, mean of the seeds; on this scale they may lie on one another. Below: the paired difference from
+float32, one thin line per seed and the mean thick. The light band is float32's own spread, from its best to its worst
+seed, around their mean; the dark one how far one unit in the last place of one update has carried float32 from itself
+by then, in any seed.
 """
 
 import io
@@ -17,11 +18,12 @@ from benchmarks.curves_report import Curve, Document
 from benchmarks.curves_setup import BAR_PERCENT, NUDGED, REFERENCE
 
 _WIDTH_IN, _HEIGHT_IN, _DPI = 7.2, 7.6, 160
-_INK, _MUTED, _GRID = "#1c1f24", "#5d6470", "#e3e6ea"
+_INK, _MUTED, _GRID, _SPREAD = "#1c1f24", "#5d6470", "#e3e6ea", "#eef0f2"
 # Okabe and Ito's hues, which the colour-blind can tell apart; a codec keeps its hue, without feedback it is dashed.
 _HUES = {"float32": _INK, "bfloat16": "#009e73", "int8": "#0072b2", "int4": "#d55e00"}
-_LINEAR_PERCENT = 1.0
-"""Differences are drawn to scale up to here, and beyond it by their logarithm: a codec without feedback goes far."""
+_LINEAR_PERCENT = 0.1
+"""Differences are drawn to scale up to here, and beyond it by their logarithm: so the bars fit in."""
+_TICKS_PERCENT = (0.05, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
 
 def draw(document: Document) -> bytes:
@@ -31,7 +33,15 @@ def draw(document: Document) -> bytes:
         _draw_losses(losses, document)
         _draw_differences(differences, document)
         handles, labels = losses.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper left", ncols=4, handlelength=1.8, columnspacing=1.4)
+        bands, meanings = differences.get_legend_handles_labels()
+        figure.legend(
+            [*handles, *bands],
+            [*labels, *meanings],
+            loc="outside upper left",
+            ncols=4,
+            handlelength=1.8,
+            columnspacing=1.4,
+        )
         out = io.BytesIO()
         # Without the software's name the same document gives the same bytes on every version.
         figure.savefig(out, format="png", dpi=_DPI, metadata={"Software": None})
@@ -43,9 +53,6 @@ def _draw_losses(axes: Axes, document: Document) -> None:
         if one.variant.is_nudged:
             continue
         rounds, losses_SR = _losses(document.curves, one.variant.name)
-        if one.variant.name == REFERENCE:
-            lowest, highest = [min(column) for column in zip(*losses_SR, strict=True)], _highest(losses_SR)
-            axes.fill_between(rounds, lowest, highest, color=_INK, alpha=0.15, linewidth=0, label="float32, all seeds")
         axes.plot(
             rounds, _means(losses_SR), label=one.variant.name, **_line(one.variant.codec, one.variant.has_feedback)
         )
@@ -56,7 +63,12 @@ def _draw_differences(axes: Axes, document: Document) -> None:
     rounds, reference_SR = _losses(document.curves, REFERENCE)
     _, nudged_SR = _losses(document.curves, NUDGED)
     reach = _highest([[abs(value) for value in row] for row in _differences(nudged_SR, reference_SR)])
-    axes.fill_between(rounds, [-value for value in reach], reach, color=_MUTED, alpha=0.25, linewidth=0)
+    means_R = _means(reference_SR)
+    spread_SR = _differences(reference_SR, [means_R] * len(reference_SR))
+    axes.fill_between(
+        rounds, _lowest(spread_SR), _highest(spread_SR), color=_SPREAD, linewidth=0, label="float32's seeds"
+    )
+    axes.fill_between(rounds, [-value for value in reach], reach, color=_MUTED, label="float32 after one ulp")
     for one in document.results:
         if one.variant.codec == REFERENCE:
             continue
@@ -72,9 +84,14 @@ def _draw_differences(axes: Axes, document: Document) -> None:
         if bar is not None:
             for edge in (-bar, bar):
                 axes.axhline(edge, color=_HUES[one.variant.codec], linewidth=0.9, linestyle=":")
-    axes.set_yscale("symlog", linthresh=_LINEAR_PERCENT, linscale=2)
+    axes.set_yscale("symlog", linthresh=_LINEAR_PERCENT, linscale=1.5)
+    reach_percent = max(map(abs, axes.get_ylim()))
+    ticks = [tick for tick in _TICKS_PERCENT if tick <= reach_percent]
+    ticks = [*(-tick for tick in reversed(ticks)), 0.0, *ticks]
+    axes.set_yticks(ticks, [f"{tick:+g}" if tick else "0" for tick in ticks], minor=False)
+    axes.set_yticks([], minor=True)
     axes.set_ylabel("difference from float32, per cent\n(positive is worse; dotted: the bars)")
-    axes.set_xlabel(f"round, {document.setup.inner_steps} inner steps each (grey band: float32 nudged by one ulp)")
+    axes.set_xlabel(f"round, {document.setup.inner_steps} inner steps each")
 
 
 def _losses(curves: Sequence[Curve], variant: str) -> tuple[list[int], list[list[float]]]:
@@ -93,6 +110,10 @@ def _differences(losses_SR: list[list[float]], reference_SR: list[list[float]]) 
 
 def _means(values_SR: list[list[float]]) -> list[float]:
     return [sum(column) / len(column) for column in zip(*values_SR, strict=True)]
+
+
+def _lowest(values_SR: list[list[float]]) -> list[float]:
+    return [min(column) for column in zip(*values_SR, strict=True)]
 
 
 def _highest(values_SR: list[list[float]]) -> list[float]:

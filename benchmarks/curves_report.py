@@ -95,11 +95,11 @@ def table(document: Document) -> Table:
         title=f"held-out bits per byte after {document.rounds} rounds, paired with float32",
         caption=(
             f"float32 differs by {document.float32_spread_percent:.2f} % between seeds, "
-            f"and by up to {document.nudge_percent:.2f} % after a change of one unit in the last place"
+            f"and by up to {document.nudge_percent:.1g} % after a change of one unit in the last place"
         ),
     )
     for title in ("sent as", "bytes each", "bits per byte, by seed", "mean %", "worst %", "bar"):
-        grid.add_column(title, justify="left" if title == "sent as" else "right")
+        grid.add_column(title, justify="left" if title == "sent as" else "right", no_wrap=title == "sent as")
     for one in document.results:
         is_reference = one.variant.name == REFERENCE
         grid.add_row(

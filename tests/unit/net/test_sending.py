@@ -17,6 +17,7 @@ from swarm.sovereignty.gate import Gate
 from swarm.sovereignty.labels import Label
 from swarm.sovereignty.ledger import Ledger
 from swarm.sovereignty.permit import Kind, Permit
+from swarm.vector.grid import Grid
 from tests.fuzz.frames import FRAMES
 
 HERE, THERE, ELSEWHERE = PeerId("here"), PeerId("there"), PeerId("elsewhere")
@@ -55,7 +56,14 @@ class WatchedLedger(Ledger):
 
 
 def update_permit(recipient: PeerId) -> Permit:
-    permit = GATE.check_update(round_number=4, update_N=np.ones(3, np.float32), recipients={recipient: "eu"})
+    permit = GATE.check_update(
+        round_number=4,
+        update_N=np.ones(3, np.float32),
+        grid=Grid(3, 3),
+        max_rms=1.0,
+        recipients={recipient: "eu"},
+        regions={"eu"},
+    )
     assert isinstance(permit, Permit)
     return permit
 

@@ -247,7 +247,7 @@ def test_whose_rate_is_not_known_counts_as_the_median_of_those_that_are() -> Non
     assert of_all([100, 100, 60, 60, 0]) == of_all([100, 100, 60, 60, 60])
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(rates=st.lists(st.integers(1, 1000), min_size=3, max_size=64))
 def test_shares_are_never_worse_than_an_equal_split(rates: list[int]) -> None:
     part, equal = of_all(rates), [1 / len(rates)] * len(rates)
@@ -255,7 +255,7 @@ def test_shares_are_never_worse_than_an_equal_split(rates: list[int]) -> None:
     assert longest_s(rates, part) <= longest_s(rates, equal) * (1 + 1e-9)
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(rates=st.lists(st.integers(1, 1000), min_size=3, max_size=16), data=st.data())
 def test_no_split_that_moves_some_chunks_is_better(rates: list[int], data: st.DataObject) -> None:
     """The shares minimise the longest time: moving any amount from one owner to another makes nothing faster."""
@@ -268,7 +268,7 @@ def test_no_split_that_moves_some_chunks_is_better(rates: list[int], data: st.Da
     assert longest_s(rates, part) <= longest_s(rates, other) * (1 + 1e-9)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(weights=st.lists(st.integers(0, 2**40), min_size=1, max_size=20).filter(any), turns=st.integers(1, 300))
 def test_turns_are_exact_to_one_and_evenly_spread(weights: list[int], turns: int) -> None:
     sequence, total = in_turn(weights, turns), sum(weights)

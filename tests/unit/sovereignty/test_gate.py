@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.identity.peer_id import PeerId
-from swarm.sovereignty.gate import Denied, Gate
+from swarm.sovereignty.gate import Denied, Gate, largest_rms
 from swarm.sovereignty.labels import Label
 from swarm.sovereignty.permit import PROTOCOL_KINDS, Kind, Permit
-from swarm.vector.codec import MAX_MAGNITUDE, make_codec
+from swarm.vector.codec import make_codec
+from swarm.vector.grid import Grid
 
 NEAR, FAR = PeerId("near"), PeerId("far")
+MAX_RMS = 10.0
 GOOD_N = np.linspace(-1, 1, 100, dtype=np.float32)
 
 
@@ -23,9 +25,19 @@ def gate(label: Label = Label.OPEN, min_contributors: int = 1) -> Gate:
     return Gate(region="eu", label=label, min_contributors=min_contributors)
 
 
-def judged(gate: Gate, update_N: np.ndarray = GOOD_N, *, abroad: bool = False) -> Permit | Denied:
+def judged(
+    gate: Gate, update_N: np.ndarray = GOOD_N, *, abroad: bool = False, regions: tuple[str, ...] = ("eu",)
+) -> Permit | Denied:
+    """With `abroad` a recipient is in another region; `regions` are those of the whole round."""
     recipients = {NEAR: "eu"} | ({FAR: "asia"} if abroad else {})
-    return gate.check_update(round_number=3, update_N=update_N, recipients=recipients)
+    return gate.check_update(
+        round_number=3,
+        update_N=update_N,
+        grid=Grid(update_N.size, 30),
+        max_rms=MAX_RMS,
+        recipients=recipients,
+        regions={*regions, *recipients.values()},
+    )
 
 
 def code_of(verdict: Permit | Denied) -> str:
@@ -67,17 +79,39 @@ def test_infinities_of_both_signs_do_not_cancel() -> None:
     assert code_of(judged(gate(), update_N)) == "out_of_range"
 
 
-@given(scale=st.floats(0, MAX_MAGNITUDE, allow_subnormal=False))
-def test_whatever_the_gate_lets_through_can_be_encoded(scale: float) -> None:
+@pytest.mark.parametrize("label", list(Label))
+@pytest.mark.parametrize("min_contributors", [1, 3])
+def test_where_a_sum_may_be_of_one_the_label_judges_every_region_of_the_round(
+    label: Label, min_contributors: int
+) -> None:
+    """All recipients of the update itself are at home, but the sum it goes into may be of nobody else."""
+    verdict = judged(gate(label, min_contributors), regions=("eu", "asia"))
+    if label is Label.PRIVATE:
+        assert code_of(verdict) == "private_data"
+    elif label is not Label.OPEN and min_contributors == 1:
+        assert code_of(verdict) == "label_forbids_crossing"
+    else:
+        assert isinstance(verdict, Permit) and not verdict.covers(Kind.UPDATE, FAR)
+
+
+@given(scale=st.floats(0, 50), chunk=st.integers(0, 3))
+def test_each_chunk_keeps_the_norm_bound_and_what_passes_can_be_encoded(scale: float, chunk: int) -> None:
+    """A loud chunk is not made up for by quiet ones."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        update_N = GOOD_N * np.float32(scale)
-        assert code_of(judged(gate(), update_N)) == "permit"
+        update_N, grid = np.zeros(100, np.float32), Grid(100, 30)
+        update_N[grid.bounds(chunk)] = np.float32(scale)
+        verdict = judged(gate(), update_N)
+        assert code_of(verdict) == ("permit" if np.float32(scale) <= MAX_RMS else "norm_bound")
         assert make_codec("int8", 32).encode(update_N)
 
 
-def test_an_empty_update_is_no_error() -> None:
-    assert code_of(judged(gate(), np.empty(0, np.float32))) == "permit"
+def test_the_largest_root_mean_square_of_a_chunk() -> None:
+    grid = Grid(5, 2)
+    assert largest_rms(np.array([3, 4, 1, 1, 5], np.float32), grid) == 5.0
+    assert largest_rms(np.zeros(5, np.float32), grid) == 0.0
+    for bad in (np.nan, np.inf):
+        assert not largest_rms(np.array([1, 1, bad, 1, 9], np.float32), grid) <= 1e30
 
 
 @pytest.mark.parametrize(
