@@ -8,7 +8,8 @@ What is measured, per round:
   residual), of the slowest peer; 0 for engines that only average.
 - `cpu_s_per_peer`: user and system seconds of a worker's whole process group (helper processes and libp2p
   daemon included) from the start signal until the last peer has ended; mean over peers. Resolution: a clock
-  tick, 10 ms.
+  tick, 10 ms. Votes and certificates are in it; an outer step and the digest of its state, which engines that only
+  average do not take, are not: they are `commit_cpu_s_per_peer`, the engine's own count.
 - `wire_bytes_per_peer`: bytes handed to TCP by the process group's sockets in that time, encryption, framing
   and retransmissions included, traffic between processes of one peer excluded where it runs over Unix sockets
   (libp2p's does); mean over peers. Of sockets closed before the round ends the engine has to tell (ours does);
@@ -70,6 +71,7 @@ class RoundSample:
     round_s: float
     commit_s: float
     cpu_s_per_peer: float
+    commit_cpu_s_per_peer: float
     wire_bytes_per_peer: float
     rss_extra_bytes: int
     rss_beyond_bytes: int
@@ -141,13 +143,15 @@ def _round(plan: Plan, peers: Sequence[Peer], index: int, resting_bytes: Sequenc
     rms_error = max(reply.rms_error for reply in checks if isinstance(reply, Checked))
     if min(one.group_size for one in figures) < plan.peers or not rms_error < _MAX_RMS_ERROR:
         return None
+    commit_cpu_s = sum(one.commit_cpu_s for one in figures) / plan.peers
     extra_bytes = max(peak - rest for peak, rest in zip(peak_bytes, resting_bytes, strict=True))
     return RoundSample(
         form_s=max(one.form_s for one in figures),
         data_s=max(one.data_s for one in figures),
         round_s=max(one.form_s + one.data_s for one in figures),
         commit_s=max(one.commit_s for one in figures),
-        cpu_s_per_peer=(sum(cpu_after_s) - sum(cpu_before_s)) / plan.peers,
+        cpu_s_per_peer=(sum(cpu_after_s) - sum(cpu_before_s)) / plan.peers - commit_cpu_s,
+        commit_cpu_s_per_peer=commit_cpu_s,
         wire_bytes_per_peer=(wire_bytes + sum(one.closed_bytes for one in figures)) / plan.peers,
         rss_extra_bytes=extra_bytes,
         rss_beyond_bytes=extra_bytes - max(one.named_bytes for one in figures),

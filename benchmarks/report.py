@@ -29,6 +29,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     round_s: float
     commit_s: float
     cpu_s_per_peer: float
+    commit_cpu_s_per_peer: float
+    """Besides: of the outer step and the digest of its state; 0 for engines that only average."""
     wire_bytes_per_peer: float
     rss_extra_bytes: float
     rss_beyond_bytes: float
@@ -56,6 +58,7 @@ _FIELDS = (
     "round_s",
     "commit_s",
     "cpu_s_per_peer",
+    "commit_cpu_s_per_peer",
     "wire_bytes_per_peer",
     "rss_extra_bytes",
     "rss_beyond_bytes",
@@ -79,6 +82,7 @@ _ROWS = (
     _Row("form+data s", "round_s"),
     _Row("commit s", "commit_s", is_compared=False),
     _Row("CPU s / peer", "cpu_s_per_peer"),
+    _Row("CPU s of step", "commit_cpu_s_per_peer", is_compared=False),
     _Row("MB out / peer", "wire_bytes_per_peer", 0, _BYTES_PER_MB),
     _Row("Gbit/s out", "wire_bps_per_peer", 2, _BITS_PER_GBIT),
     _Row("extra MB", "rss_extra_bytes", 0, _BYTES_PER_MB),
@@ -102,6 +106,7 @@ def result(*, engine: str, codec: str, peers: int, mb: int, threads_per_peer: in
         round_s=middle["round_s"],
         commit_s=middle["commit_s"],
         cpu_s_per_peer=middle["cpu_s_per_peer"],
+        commit_cpu_s_per_peer=middle["commit_cpu_s_per_peer"],
         wire_bytes_per_peer=middle["wire_bytes_per_peer"],
         rss_extra_bytes=middle["rss_extra_bytes"],
         rss_beyond_bytes=middle["rss_beyond_bytes"],

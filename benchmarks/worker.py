@@ -77,6 +77,9 @@ class RoundFigures:
     """From then until the result was agreed and acted on; 0 for engines that only average."""
     closed_bytes: int = 0
     """Sent on connections that were opened or used in the round and are closed by now, which nobody outside can see."""
+    commit_cpu_s: float = 0.0
+    """Processor seconds in the round that went into acting on the average (an outer step, say); 0 for engines that only
+    average."""
     named_bytes: int = 0
     """What the vectors that any engine must hold besides its input take here: what is carried on, the result, the
     result as it travels, and a base with its outer state; 0 if the engine does not say."""

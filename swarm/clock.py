@@ -27,6 +27,11 @@ def process_s() -> float:
     return time.monotonic()
 
 
+def thread_cpu_s() -> float:
+    """Processor seconds this thread has used."""
+    return time.thread_time()
+
+
 def pause_s(seconds: float) -> None:
     """Blocks this thread; for synchronous supervisors only, never inside a protocol."""
     time.sleep(seconds)

@@ -13,7 +13,7 @@ from typing import cast
 _AHEAD_BYTES = 64 * 1024
 """Received before anybody reads; then the other end has to wait."""
 _WRITE_BUFFER_BYTES = 1024 * 1024
-_WAKE_BYTES = 64 * 1024
+_WAKE_BYTES = 256 * 1024
 """Of a long read, received in the kernel before this process is woken: on a slow link a packet at a time costs more."""
 
 

@@ -156,6 +156,7 @@ async def _advance(ctx: Context, outcome: Committed, attempt: int, began_s: floa
             voters=len(ctx.electorate.voters),
             state_digest=ctx.head.state_digest.hex(),
             seconds=monotonic_s() - began_s,
+            step_cpu_s=outcome.successor.step_cpu_s,
         )
     )
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from swarm.clock import thread_cpu_s
 from swarm.state.chain import Mark
 from swarm.state.electorate import Electorate
 from swarm.state.records import NO_RECORD, Decided
@@ -52,6 +53,8 @@ class Successor:
     base_N: np.ndarray
     outer_VN: tuple[np.ndarray, ...]
     state_digest: bytes
+    step_cpu_s: float
+    """Processor seconds that the outer step and the digest of its state took."""
 
     def committed(self, run: Run, decided: Decided) -> Head:
         return Head(
@@ -72,16 +75,19 @@ async def apply_mean(run: Run, head: Head, mean_N: Vector, vectors: Recycler) ->
     outer_VN = tuple(vectors.empty(run.grid.elements) for _ in head.outer_VN)
     after = (mean_N, *outer_VN)
     leaves: list[list[bytes]] = [[] for _ in after]
+    cpu_s = 0.0
     for chunk in range(run.grid.chunks):
+        began_cpu_s = thread_cpu_s()
         bounds = run.grid.bounds(chunk)
         state_n = tuple(vector_N[bounds] for vector_N in head.outer_VN)
         after_n = tuple(vector_N[bounds] for vector_N in after)
         run.rule.step(head.base_N[bounds], state_n, mean_N[bounds], head.round + 1, after_n)
         for number, vector_N in enumerate(after):
             leaves[number].append(state_leaf(number, chunk, chunk_bytes(vector_N[bounds])))
+        cpu_s += thread_cpu_s() - began_cpu_s
         await asyncio.sleep(0)
     digest = root_of_state([leaf for of_vector in leaves for leaf in of_vector])
-    return Successor(mean_N, outer_VN, digest)
+    return Successor(mean_N, outer_VN, digest, cpu_s)
 
 
 async def apply_results(run: Run, head: Head, results: Sequence[Buffer], vectors: Recycler) -> Successor:
