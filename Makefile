@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup check test bench demo chaos clean
+.PHONY: setup check test bench demo chaos sigkills simulate wan curves clean
 
 setup: $(READY)
 
@@ -29,8 +29,21 @@ test: setup ## unit, property, fuzz, fault and integration tests
 chaos: setup ## thousands of random fault schedules on the in-memory network
 	$(BIN)/python -m tests.chaos.schedules --count 2000
 
+sigkills: setup ## real peers, a random process killed every ten seconds
+	$(BIN)/python -m tests.chaos.sigkills --count 100
+
+simulate: setup ## 1,000 peers under churn on the in-memory network, in virtual time
+	$(BIN)/python -m tests.scale
+
+wan: setup ## the engine on slow, unequal and bordered links, in network namespaces
+	$(BIN)/tapestry bench wan
+
+curves: setup ## loss over 200 rounds of a real training, by codec (about half an hour)
+	$(BIN)/tapestry bench curves --seeds 3 --rounds 200 --out benchmarks/results
+
 bench: setup ## our all-reduce beside hivemind's and gloo's, in one run
 	$(BIN)/tapestry bench allreduce --peers 4 --mb 128 --baseline hivemind --baseline gloo
+	$(BIN)/tapestry bench quantise
 
 demo: setup ## three regions train one shared model on this machine
 	$(BIN)/tapestry demo --out out/demo

@@ -43,6 +43,8 @@ _IDLE_LIMIT_S = 60.0
 """How long the dialler keeps a connection without a stream: middleboxes forget one that is silent for long."""
 _MAX_IDLE = 4
 """Of one peer."""
+_MAX_OPEN = 32
+"""Connections that one peer may hold to this one."""
 
 
 class Ticket(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -224,6 +226,8 @@ class Lanes:
             given = self._given.get(opening[:ID_BYTES])
             if given is None or given.until_s <= monotonic_s():
                 raise ProtocolError("a lane without a ticket")
+            if sum(connection.remote == given.peer for connection in self._open) >= _MAX_OPEN:
+                raise ProtocolError("too many lanes of one peer")
             answer = os.urandom(ID_BYTES)
             writer.write(answer)
             return given, opening[ID_BYTES:] + answer

@@ -43,7 +43,9 @@ class Gathered:
 
     def adopt(self, result: ChunkResult) -> None:
         """Takes a result from another peer. Raises ProtocolError if it is not well-formed for this roster."""
-        self._run.codec.check(result.data, self._run.grid.length(result.chunk))
+        length = self._run.grid.length(result.chunk)
+        self._run.codec.check(result.data, length)
+        self._run.check_norm(result.data, length)
         self._roster.contributors(result.contributors)
         if result.chunk not in self._results:
             self.put(result)

@@ -8,15 +8,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from swarm.errors import ProtocolError
 from swarm.state.roster import Roster
 from swarm.state.run import Run
 from swarm.vector.codec import Buffer
 from swarm.vector.grid import Vector
 
 _SPARE = 16
-_SLACK = 1.05
-"""What quantising may add to the norm of a part that its sender's gate let pass."""
 
 
 @dataclass
@@ -53,8 +50,7 @@ class Piles:
             self._run.codec.check(data, length)
             return False
         self._run.codec.check(data, length)
-        if not self._run.codec.is_within(data, length, _SLACK * self._run.charter.reduce.max_rms):
-            raise ProtocolError("a part above the charter's norm bound (reduce.max_rms)")
+        self._run.check_norm(data, length)
         is_first = pile.sum_N is None
         sum_N = self._space(length) if pile.sum_N is None else pile.sum_N
         weight = sum(self._roster.weights[seat] for seat in seats)

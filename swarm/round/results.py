@@ -76,6 +76,7 @@ async def _fetch(
                 continue
             if result_digest(answer.contributors, answer.data) == value.chunk_digests[chunk]:
                 run.codec.check(answer.data, run.grid.length(chunk))
+                run.check_norm(answer.data, run.grid.length(chunk))
                 found[chunk] = bytes(answer.data)
     except (StreamLostError, ProtocolError, TimeoutError):
         return found

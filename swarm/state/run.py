@@ -6,10 +6,16 @@ from functools import cached_property
 
 from swarm.charter.manifest import Charter, Nesterov
 from swarm.charter.signing import run_id
+from swarm.errors import ProtocolError
+from swarm.vector.bounds import Buffer
 from swarm.vector.codec import Codec, make_codec
 from swarm.vector.grid import Grid
 from swarm.vector.outer import AdamWRule, NesterovRule, OuterRule
 from swarm.vector.weights import capped_weights
+
+
+_QUANTISED = 1.05
+"""What quantising may add to the norm of what its sender's gate let pass."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +53,15 @@ class Run:
     def least_members(self) -> int:
         """Members an aggregate must hold to go to every region: 1 where there is only one."""
         return self.charter.reduce.min_contributors if len(self.charter.regions) > 1 else 1
+
+    def check_norm(self, data: Buffer, elements: int) -> None:
+        """Refuses an encoded part, sum or result above the charter's norm bound; a mean of what keeps it keeps it too.
+
+        Raises:
+            ProtocolError: it does not keep the bound.
+        """
+        if not self.codec.is_within(data, elements, _QUANTISED * self.charter.reduce.max_rms):
+            raise ProtocolError("a chunk above the charter's norm bound (reduce.max_rms)")
 
     def encoded_bytes(self, chunk: int) -> int:
         """Bytes of one encoded chunk, in an update as in a result."""

@@ -30,30 +30,3 @@ def share_in(lost_N: Vector, total_weight: int, own_weight: int) -> None:
     assert 1 <= own_weight <= total_weight, (own_weight, total_weight)
     if total_weight != own_weight:
         np.multiply(lost_N, np.float32(total_weight / own_weight), out=lost_N)
-
-
-def carried(update_N: Vector, residual_N: Vector) -> Vector:
-    """What a peer sends in this round, before encoding: a new array."""
-    return update_N + residual_N
-
-
-def counted_residual(x_N: Vector, decoded_N: Vector) -> Vector:
-    """The residual of a chunk that was counted: a new array.
-
-    `decoded_N` is the peer's own encoding, decoded.
-    """
-    return x_N - decoded_N
-
-
-def uncounted_residual(x_N: Vector) -> Vector:
-    """The residual of a chunk that was not counted: all of it, as a new array."""
-    return x_N.copy()
-
-
-def owner_share(mean_N: Vector, decoded_N: Vector, total_weight: int, own_weight: int) -> Vector:
-    """What the owner of a chunk adds to its own residual: (mean - decoded) * W / w, a new array.
-
-    `mean_N` is the exact float32 mean the owner encoded, `decoded_N` what everybody decodes from it.
-    """
-    assert 1 <= own_weight <= total_weight, (own_weight, total_weight)
-    return (mean_N - decoded_N) * np.float32(total_weight / own_weight)
