@@ -155,7 +155,7 @@ async def _exchange(seat: Seat, mine: Card) -> list[Card]:
 
 
 async def _connect(transport: LibP2PTransport, card: Card) -> None:
-    """Dials a peer; two that dial each other at one moment may both fail, and libp2p then waits before it dials again."""
+    """Dials a peer; two that dial each other at one moment may both fail, and libp2p then waits before it redials."""
     for _ in range(_DIALS - 1):
         try:
             await transport.connect([Multiaddr(address) for address in card.addresses])

@@ -50,7 +50,6 @@ class TapestryWorker:
     _engine_task: asyncio.Task[None]
     _rostered_s: float | None = None
     _averaged_s: float | None = None
-    _step_cpu_s = 0.0
 
     def __init__(self) -> None:
         self._trainer = VectorTrainer()
@@ -76,7 +75,7 @@ class TapestryWorker:
             form_s=rostered_s - called_s,
             data_s=averaged_s - rostered_s,
             commit_s=settled_s - averaged_s,
-            commit_cpu_s=self._step_cpu_s,
+            commit_cpu_s=self._context.step_cpu_s,
             closed_bytes=self._peer.take_closed_bytes(),
             named_bytes=self._named_bytes(),
             group_size=self._group_size(),
@@ -109,8 +108,6 @@ class TapestryWorker:
                 self._rostered_s = monotonic_s()
             case events.Reduced():
                 self._averaged_s = monotonic_s()
-            case events.RoundCommitted(step_cpu_s=seconds):
-                self._step_cpu_s = seconds
             case _:
                 return
 

@@ -147,8 +147,6 @@ class RoundCommitted(Event, frozen=True, kw_only=True):
     state_digest: str
     seconds: float
     """From this peer's update to its new base."""
-    step_cpu_s: float = 0.0
-    """Processor seconds of the outer step and the digest of its state."""
 
 
 class RoundAborted(Event, frozen=True, kw_only=True):

@@ -41,8 +41,6 @@ class Connection:
         """Takes the connection over: the reader and the writer must not be used any more."""
         self.remote = remote
         self.socket: socket.socket = writer.get_extra_info("socket")
-        import os
-        if os.environ.get("TCC"): self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, os.environ["TCC"].encode())
         self._writer = writer  # kept, because a writer that is dropped closes its transport
         self._pipe: Pipe = take_over(reader, writer)
         self._sealing, self._opening = AESGCM(send_key), AESGCM(receive_key)

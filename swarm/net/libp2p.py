@@ -81,9 +81,7 @@ class LibP2PTransport:
         self._peer_id = PeerId(p2p.peer_id.to_base58())
 
     @classmethod
-    async def attach(
-        cls, control: Path, listen: Sequence[Multiaddr], say: Callable[[str], None]
-    ) -> "LibP2PTransport":
+    async def attach(cls, control: Path, listen: Sequence[Multiaddr], say: Callable[[str], None]) -> "LibP2PTransport":
         """Attaches to a running daemon's control socket; lanes listen on the hosts that the daemon listens on."""
         return cls(await P2P.replicate(HivemindMultiaddr(f"/unix{control}")), listen, say)
 

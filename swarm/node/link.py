@@ -170,7 +170,7 @@ class NodeEnd:
 
     async def listen(self) -> None:
         """Takes the trainer's messages until it closes its end. Raises ModelError for a trainer with another model."""
-        while line := await self._reader.readline():
+        while line := await self._next_line():
             message = _FROM_TRAINER.decode(line)
             match message:
                 case TrainerHello():
@@ -188,6 +188,13 @@ class NodeEnd:
                 case _:
                     pass
             self._on_message(message)
+
+    async def _next_line(self) -> bytes:
+        """Empty once the trainer is gone, also when it was killed before it had read everything."""
+        try:
+            return await self._reader.readline()
+        except ConnectionError:
+            return b""
 
     def begin(self, head: Head) -> "asyncio.Future[Update]":
         assert self._idle.is_set(), "the trainer still reads the base before"

@@ -124,6 +124,8 @@ class Context:
     """This peer's reduction of the latest attempt that had a roster; it serves others until the next one."""
     attempt: int = 0
     """The attempt of the open round this peer is in or was in last; 0 before its first."""
+    step_cpu_s: float = 0.0
+    """Processor seconds of the last outer step: for those who measure, and in no event, since runs differ in it."""
     is_forming: bool = False
     """Whether the current attempt has no roster yet, so that a later attempt may still call this peer away."""
     archive: Archive = field(init=False)

@@ -48,6 +48,10 @@ class DeadlineBook:
     def observe(self, phase: Phase, seconds: float) -> None:
         self._observed_s[phase].append(seconds)
 
+    def usual_s(self, phase: Phase) -> float:
+        """The median of what was observed; 0 if nothing was."""
+        return median(self._observed_s[phase]) if self._observed_s[phase] else 0.0
+
     def limit_s(self, phase: Phase, attempt: int, first_guess_s: float | None = None) -> float:
         """The deadline of a phase, half as long again for every failed attempt, never above the ceiling."""
         limit = deadline_s(list(self._observed_s[phase]), self._rule, first_guess_s)

@@ -22,7 +22,7 @@ from swarm.state.roster import read_roster
 
 _HEARTBEATS_MISSED = 8
 _PATIENCE = 0.5
-"""Of the time a reduction has taken when the proposal comes: how much longer its own last results may take."""
+"""Of the time a reduction usually takes: how long after a proposal a peer's own last results may still come."""
 
 
 async def follow(ctx: Context, ballot: wire.Ballot, offer: Offer | None) -> Outcome:
@@ -48,7 +48,6 @@ class _Follower:
         self._offer = offer
         self._stream = stream
         self._reducing: asyncio.Task[None] | None = None
-        self._reducing_since_s = 0.0
         self._roster: tuple[wire.Sealed, tuple[int, ...]] | None = None
         """What this attempt's leader has closed, and the weights that follow."""
         self._held: Candidate | None = None
@@ -131,7 +130,6 @@ class _Follower:
         )
         reduction = begin_reduction(ctx, roster, self._offer)
         self._reducing = asyncio.create_task(_quiet_reduce(ctx, reduction))
-        self._reducing_since_s = now_s
         return None
 
     def _completed(self, record: bytes) -> bytes:
@@ -158,7 +156,7 @@ class _Follower:
         ctx.is_forming = False
         if self._reducing is not None:
             # The last results are on their way: who asked for them again would draw them over the border a second time.
-            await asyncio.wait([self._reducing], timeout=_PATIENCE * (monotonic_s() - self._reducing_since_s))
+            await asyncio.wait([self._reducing], timeout=_PATIENCE * ctx.book.usual_s(Phase.REDUCE))
             self._reducing.cancel()  # the leader holds every result: what is missing here comes by digest
         self._held = await candidate(ctx, encoded, [self._ballot.leader])
         sealed_vote = await vote(ctx, self._ballot, self._held)

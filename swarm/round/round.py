@@ -143,6 +143,7 @@ async def _from_news(ctx: Context) -> Committed | None:
 async def _advance(ctx: Context, outcome: Committed, attempt: int, began_s: float) -> None:
     """The successor becomes the head."""
     decided = outcome.decided
+    ctx.step_cpu_s = outcome.successor.step_cpu_s
     ctx.head = outcome.successor.committed(ctx.run, decided)
     ctx.begin_round()
     await ctx.store.save_snapshot(ctx.head.round, (ctx.head.base_N, *ctx.head.outer_VN))
@@ -156,7 +157,6 @@ async def _advance(ctx: Context, outcome: Committed, attempt: int, began_s: floa
             voters=len(ctx.electorate.voters),
             state_digest=ctx.head.state_digest.hex(),
             seconds=monotonic_s() - began_s,
-            step_cpu_s=outcome.successor.step_cpu_s,
         )
     )
 

@@ -13,7 +13,6 @@ from swarm.vector.grid import Grid
 from swarm.vector.outer import AdamWRule, NesterovRule, OuterRule
 from swarm.vector.weights import capped_weights
 
-
 _QUANTISED = 1.05
 """What quantising may add to the norm of what its sender's gate let pass."""
 

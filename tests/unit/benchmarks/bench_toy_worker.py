@@ -47,6 +47,9 @@ class ToyWorker:
         alone = self.seat.codec == "loner"
         return RoundFigures(form_s=0.25, data_s=0.5, group_size=1 if alone else self.seat.world)
 
+    async def collect(self) -> None:
+        """The average is in place already."""
+
     async def close(self) -> None:
         pass
 

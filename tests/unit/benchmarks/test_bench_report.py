@@ -23,8 +23,10 @@ def _sample(data_s: float) -> RoundSample:
         round_s=0.1 + data_s,
         commit_s=0.2,
         cpu_s_per_peer=data_s / 2,
+        commit_cpu_s_per_peer=0.25,
         wire_bytes_per_peer=1e9,
         rss_extra_bytes=1_000_000,
+        rss_beyond_bytes=200_000,
         rms_error=0.01,
     )
 

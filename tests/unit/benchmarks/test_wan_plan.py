@@ -12,20 +12,20 @@ def _lines(topology: Topology, namespace: str, tool: str) -> list[str]:
     return [line for step in steps if (step.namespace, step.tool) == (namespace, tool) for line in step.lines]
 
 
-def test_both_ends_of_a_link_are_shaped_with_room_for_a_super_packet_and_50_ms() -> None:
+def test_both_ends_of_a_link_are_shaped_with_room_for_a_super_packet_and_200_ms() -> None:
     topology = Topology(hosts=(Host(rate_bps=100 * _MBIT), Host(rate_bps=20 * _MBIT)), round_trip_s=0.04)
     shape = "qdisc add dev {} root tbf rate {}bit burst 66000 limit {}"
-    assert _lines(topology, "host0", "tc") == [shape.format("eth0", 100 * _MBIT, 66_000 + 625_000)]
-    assert _lines(topology, "host1", "tc") == [shape.format("eth0", 20 * _MBIT, 66_000 + 125_000)]
+    assert _lines(topology, "host0", "tc") == [shape.format("eth0", 100 * _MBIT, 66_000 + 2_500_000)]
+    assert _lines(topology, "host1", "tc") == [shape.format("eth0", 20 * _MBIT, 66_000 + 500_000)]
     assert _lines(topology, "core", "tc") == [
-        shape.format("h0", 100 * _MBIT, 66_000 + 625_000),
-        shape.format("h1", 20 * _MBIT, 66_000 + 125_000),
+        shape.format("h0", 100 * _MBIT, 66_000 + 2_500_000),
+        shape.format("h1", 20 * _MBIT, 66_000 + 500_000),
     ]
 
 
 def test_queues_grow_with_the_longest_round_trip() -> None:
-    topology = Topology(hosts=(Host(rate_bps=8 * _MBIT),), round_trip_s=0.2)
-    assert _lines(topology, "host0", "tc")[0].endswith(f"limit {66_000 + 200_000}")
+    topology = Topology(hosts=(Host(rate_bps=8 * _MBIT),), round_trip_s=0.3)
+    assert _lines(topology, "host0", "tc")[0].endswith(f"limit {66_000 + 300_000}")
 
 
 def test_what_comes_from_hosts_and_regions_is_sent_through_the_link_process() -> None:
