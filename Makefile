@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
+# Order in sets of names decides who is told first: fixed, a failure in virtual time is the same the next time.
+export PYTHONHASHSEED ?= 0
 
 .PHONY: setup check test bench demo chaos sigkills simulate wan curves clean
 

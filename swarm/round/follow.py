@@ -21,8 +21,6 @@ from swarm.state.records import VALUE_LEFT_OUT, Record, value_digest, with_roste
 from swarm.state.roster import read_roster
 
 _HEARTBEATS_MISSED = 8
-_PATIENCE = 0.5
-"""Of the time a reduction usually takes: how long after a proposal a peer's own last results may still come."""
 
 
 async def follow(ctx: Context, ballot: wire.Ballot, offer: Offer | None) -> Outcome:
@@ -48,6 +46,7 @@ class _Follower:
         self._offer = offer
         self._stream = stream
         self._reducing: asyncio.Task[None] | None = None
+        self._reducing_since_s = 0.0
         self._roster: tuple[wire.Sealed, tuple[int, ...]] | None = None
         """What this attempt's leader has closed, and the weights that follow."""
         self._held: Candidate | None = None
@@ -130,6 +129,7 @@ class _Follower:
         )
         reduction = begin_reduction(ctx, roster, self._offer)
         self._reducing = asyncio.create_task(_quiet_reduce(ctx, reduction))
+        self._reducing_since_s = now_s
         return None
 
     def _completed(self, record: bytes) -> bytes:
@@ -156,7 +156,9 @@ class _Follower:
         ctx.is_forming = False
         if self._reducing is not None:
             # The last results are on their way: who asked for them again would draw them over the border a second time.
-            await asyncio.wait([self._reducing], timeout=_PATIENCE * ctx.book.usual_s(Phase.REDUCE))
+            # They may take as long again as a reduction usually does.
+            usual_s = ctx.book.usual_s(Phase.REDUCE) or monotonic_s() - self._reducing_since_s
+            await asyncio.wait([self._reducing], timeout=usual_s)
             self._reducing.cancel()  # the leader holds every result: what is missing here comes by digest
         self._held = await candidate(ctx, encoded, [self._ballot.leader])
         sealed_vote = await vote(ctx, self._ballot, self._held)

@@ -225,11 +225,12 @@ def _allowed_for_silence_s(sim: Simulation, survivors: list[int]) -> float:
     """What a peer costs that is there and says nothing: nobody may take it for dead before its deadlines have passed.
 
     A second attempt's join, two reductions' deadlines (the silent peer's lanes, then its chunks anew), its vote, the
-    leader's heartbeats that must be missed (4 s), and two rounds of short questions (3 s each) to find out who lives.
+    leader's heartbeats that must be missed (4 s), two rounds of short questions (3 s each) to find out who lives, and
+    the pauses after two failed attempts (2 s each at the longest: swarm.round.round).
     """
     contexts = [context(sim, number) for number in survivors]
     join_s, reduce_s, vote_s = (max(ctx.limit_s(phase, 2) for ctx in contexts) for phase in Phase)
-    return join_s + 4 * reduce_s + vote_s + 4.0 + 2 * 3.0
+    return join_s + 4 * reduce_s + vote_s + 4.0 + 2 * 3.0 + 2 * 2.0
 
 
 async def _come_back(sim: Simulation, victim: int) -> None:
