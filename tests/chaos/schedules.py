@@ -14,30 +14,19 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from unittest.mock import patch
-
-import msgspec
 
 from swarm import events
-from swarm.charter import admission, passport
-from swarm.charter.manifest import Charter, Region
-from swarm.identity.peer_id import PeerId
 from swarm.net import wire
 from swarm.net.memory import Link, run_virtual
-from swarm.round.plan import MAX_GROUP_PEERS
 from swarm.state.records import Electorate, Value, value_digest
 from swarm.state.roster import read_roster
-from tests.simulation import Simulation, make_charter, peer_identity
+from tests.chaos.shapes import JURISDICTIONS, Shape
+from tests.memo import memoised
+from tests.simulation import Simulation, peer_identity
 
 WITNESS = 9
-JURISDICTIONS = ("DE", "JP", "US")
-REGIONS = tuple(Region(name=code.lower(), jurisdictions=(code,)) for code in JURISDICTIONS)
-RATES_BPS = (0, 10_000_000, 40_000_000, 100_000_000)
-CEILING_S = 10.0
 FAULTS_END_S = 40.0
 MORE_ROUNDS = 3
 NOTICED_S = 0.1
@@ -63,53 +52,6 @@ class Trap:
     number: int
     left: int
     spring: Callable[[], None]
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What one seed's charter says, and how its peers lie in groups."""
-
-    codec: str
-    levels: int
-    regions: int
-    chunk_elements: int
-    group_peers: int | None
-    """Peers after which a region forms cohorts; None for as many as outside tests."""
-    has_rates: bool
-    """Whether links are said to be unequal."""
-
-    @classmethod
-    def draw(cls, draw: random.Random) -> "Shape":
-        return cls(
-            codec=draw.choice(("int8", "int8", "int4", "bfloat16", "float32")),
-            levels=draw.choice((1, 2, 2)),
-            regions=draw.randint(1, 3),
-            chunk_elements=draw.choice((100, 256, 256, 1200)),
-            group_peers=draw.choice((None, None, 2, 3)),
-            has_rates=draw.random() < 0.4,
-        )
-
-    def charter(self, genesis: int, witnesses: tuple[PeerId, ...]) -> Charter:
-        made = make_charter(
-            genesis,
-            witnesses=witnesses,
-            elements=1200,
-            chunk_elements=self.chunk_elements,
-            codec=self.codec,
-            ceiling_s=CEILING_S,
-            regions=REGIONS[: self.regions],
-        )
-        reduce = msgspec.structs.replace(made.reduce, levels=self.levels)
-        return msgspec.structs.replace(made, reduce=reduce)
-
-    def rates(self, draw: random.Random) -> tuple[int, int]:
-        return (draw.choice(RATES_BPS), draw.choice(RATES_BPS)) if self.has_rates else (0, 0)
-
-    @contextmanager
-    def in_force(self) -> Generator[None]:
-        """Makes groups as small as this shape wants them."""
-        with patch("swarm.round.plan.MAX_GROUP_PEERS", self.group_peers or MAX_GROUP_PEERS):
-            yield
 
 
 @dataclass
@@ -417,17 +359,6 @@ def play(seed: int, say: Callable[[str], None] = lambda text: None) -> Outcome:
             return run_virtual(Schedule(seed, say).run())
     except Exception as error:
         raise AssertionError(f"seed {seed}: {error}\nreplay: {command(seed)}") from error
-
-
-@contextmanager
-def memoised() -> Generator[None]:
-    """Checks each signature once, though every simulated peer checks it: two thirds of the time otherwise."""
-    with (
-        patch("swarm.net.wire.verify", lru_cache(2**16)(wire.verify)),
-        patch("swarm.charter.admission.signature_holds", lru_cache(2**10)(admission.signature_holds)),
-        patch("swarm.charter.passport.decode", lru_cache(2**10)(passport.decode)),
-    ):
-        yield
 
 
 def command(seed: int) -> str:

@@ -20,8 +20,8 @@ from swarm.round import climb as climbing
 from swarm.round.attempt import Attempt
 from swarm.round.deadlines import Phase
 from swarm.state.head import Head
-from tests.chaos.schedules import memoised
 from tests.chaos.test_rogue_voices import Rogue, ctx_of, until
+from tests.memo import memoised
 from tests.simulation import CREATED_S, FakeTrainer, SimPeer, Simulation, make_charter, peer_identity
 
 ROGUE = 3

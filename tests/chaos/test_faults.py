@@ -20,7 +20,7 @@ from swarm.net.memory import run_virtual
 from swarm.round.context import Context
 from swarm.round.deadlines import Phase
 from swarm.round.plan import Plan
-from tests.chaos.schedules import memoised
+from tests.memo import memoised
 from tests.simulation import SimPeer, Simulation, make_charter
 
 PEERS, UNDIALABLE = 6, 5

@@ -21,7 +21,7 @@ from swarm.node.engine import Update
 from swarm.round import plan as planning
 from swarm.sovereignty.labels import Label
 from swarm.state.head import Head
-from tests.chaos.schedules import memoised
+from tests.memo import memoised
 from tests.simulation import ELEMENTS, FakeTrainer, Simulation, make_charter
 
 Mode = Literal["node", "client", "aux"]
