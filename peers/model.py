@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from swarm.charter.manifest import Nesterov, Outer, Reduce
+from swarm.charter.manifest import Outer, Reduce
 from swarm.errors import ModelError, UsageError
+from swarm.state.run import outer_rule
 from swarm.vector.digest import state_digest
 from swarm.vector.flatten import elements, gather, named_parameters, scatter, schema, schema_digest
 from swarm.vector.grid import Grid
@@ -99,8 +100,7 @@ def _state0(named: dict[str, torch.Tensor], outer: Outer, reduce: Reduce) -> Sta
     gather(named, base_N)
     if not np.isfinite(base_N).all():
         raise ModelError("the initial weights hold a NaN or an infinity")
-    vectors = 1 if isinstance(outer, Nesterov) else 2
-    zeros = tuple(np.zeros_like(base_N) for _ in range(vectors))
+    zeros = tuple(np.zeros_like(base_N) for _ in range(outer_rule(outer).vectors))
     digest = state_digest(Grid(base_N.size, reduce.chunk_elements), base_N, zeros)
     return State0(base_N, base_N.size, schema_digest(shapes), digest.hex())
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from swarm.charter.manifest import Charter, Nesterov
+from swarm.charter.manifest import Charter, Nesterov, Outer
 from swarm.charter.signing import run_id
 from swarm.errors import ProtocolError
 from swarm.vector.bounds import Buffer
@@ -15,6 +15,19 @@ from swarm.vector.weights import capped_weights
 
 _QUANTISED = 1.05
 """What quantising may add to the norm of what its sender's gate let pass."""
+
+
+def outer_rule(outer: Outer) -> OuterRule:
+    """The outer optimiser a charter names; ValueError for rates that make no sense."""
+    if isinstance(outer, Nesterov):
+        return NesterovRule(lr=outer.lr, momentum=outer.momentum)
+    return AdamWRule(
+        lr=outer.lr,
+        beta1=outer.beta1,
+        beta2=outer.beta2,
+        eps=outer.eps,
+        weight_decay=outer.weight_decay,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,16 +50,7 @@ class Run:
 
     @cached_property
     def rule(self) -> OuterRule:
-        outer = self.charter.outer
-        if isinstance(outer, Nesterov):
-            return NesterovRule(lr=outer.lr, momentum=outer.momentum)
-        return AdamWRule(
-            lr=outer.lr,
-            beta1=outer.beta1,
-            beta2=outer.beta2,
-            eps=outer.eps,
-            weight_decay=outer.weight_decay,
-        )
+        return outer_rule(self.charter.outer)
 
     @property
     def least_members(self) -> int:
