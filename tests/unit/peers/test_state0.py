@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from peers.model import initial_state
@@ -32,5 +33,5 @@ CONFIG = json.dumps(
 def test_its_digest_is_over_the_vectors_that_the_outer_rule_has(outer: Outer) -> None:
     reduce = Reduce(chunk_elements=1024)
     made = initial_state(CONFIG, 0, outer, reduce)
-    zeros = tuple(made.base * 0 for _ in range(outer_rule(outer).vectors))
+    zeros = tuple(np.zeros_like(made.base) for _ in range(outer_rule(outer).vectors))
     assert state_digest(Grid(made.base.size, 1024), made.base, zeros).hex() == made.state_digest
