@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 # Order in sets of names decides who is told first: fixed, a failure in virtual time is the same the next time.
 export PYTHONHASHSEED ?= 0
 
-.PHONY: setup check test bench demo chaos sigkills simulate wan curves clean
+.PHONY: setup check test bench demo chaos sigkills partitions soak simulate unequal wan nat curves clean
 
 setup: $(READY)
 
@@ -34,11 +34,23 @@ chaos: setup ## thousands of random fault schedules on the in-memory network
 sigkills: setup ## real peers, a random process killed every ten seconds
 	$(BIN)/python -m tests.chaos.sigkills --count 100
 
+soak: setup ## real peers for ten minutes, somebody joining or killed every second
+	$(BIN)/python -m tests.soak --minutes 10
+
+partitions: setup ## a real swarm of five on two sides of a cable that is cut for several rounds
+	$(BIN)/python -m tests.chaos.split
+
 simulate: setup ## 1,000 peers under churn on the in-memory network, in virtual time
 	$(BIN)/python -m tests.scale
 
+unequal: setup ## two peers, and the same two with one ten times slower, on loopback (about five minutes)
+	$(BIN)/python -m benchmarks.unequal
+
 wan: setup ## the engine on slow, unequal and bordered links, in network namespaces
 	$(BIN)/tapestry bench wan
+
+nat: setup ## one public peer and two behind NATs train together, in network namespaces
+	$(BIN)/python -m tests.integration.nat
 
 curves: setup ## loss over 200 rounds of a real training, by codec (about half an hour)
 	$(BIN)/tapestry bench curves --seeds 3 --rounds 200 --out benchmarks/results

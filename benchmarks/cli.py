@@ -67,13 +67,13 @@ def allreduce(
 @app.command()
 def wan(
     scenario: Annotated[list[str] | None, typer.Option(help="Measure this one only; repeatable.")] = None,
-    mb: Annotated[int, typer.Option(min=1, help="Float32 vector per peer, in 10^6 bytes.")] = 256,
-    rounds: Annotated[int, typer.Option(min=1, max=1000, help="Counted rounds, after three of warm-up.")] = 3,
+    mb: Annotated[int, typer.Option(min=1, help="Float32 vector per peer, in 10^6 bytes; states have 400.")] = 256,
+    rounds: Annotated[int, typer.Option(min=1, max=1000, help="Counted rounds, after three of warm-up; or joins.")] = 3,
     list_: Annotated[bool, typer.Option("--list", help="Name the scenarios and measure nothing.")] = False,
     links: Annotated[bool, typer.Option("--links", help="Measure the links with plain TCP, not the engine.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> None:
-    """Average one vector over slow, distant and unequal links: network namespaces on this machine (Linux)."""
+    """Average a vector, or join, over slow, distant and unequal links: network namespaces on this machine (Linux)."""
     from benchmarks.wan import privilege, scenarios
 
     selected = scenarios.chosen(scenario or [])
@@ -101,7 +101,8 @@ def wan(
         print(report.to_json(document))
         return
     errors.print(report.heading(document), highlight=False)
-    Console().print(report.table(document.scenarios))
+    for table in report.tables(document.scenarios):
+        Console().print(table)
 
 
 @app.command()
@@ -133,6 +134,34 @@ def curves(
         print(curves_report.to_json(document))
         return
     Console().print(curves_report.table(document))
+
+
+@app.command()
+def device(
+    charter: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Measure this charter's model; else the pilot's.")
+    ] = None,
+    on: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option("--device", help="What to measure; CUDA where there is any.")
+    ] = "auto",
+    largest: Annotated[
+        int | None, typer.Option(min=1, help="Try micro-batches up to so many sequences, not the charter's batch.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+) -> None:
+    """What this machine can train: memory, dtypes, tokens per second, optimiser memory."""
+    from rich.console import Console
+
+    from benchmarks import device_report
+    from benchmarks.device import run
+
+    errors = Console(stderr=True)
+    document = run(charter, on, largest, lambda line: errors.print(line, highlight=False, soft_wrap=True))
+    if json:
+        print(device_report.to_json(document))
+        return
+    for line in device_report.lines(document):
+        print(line)
 
 
 @app.command()

@@ -14,7 +14,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 from benchmarks import process_group, worker_process
-from benchmarks.worker import RoundFigures
+from benchmarks.worker import JoinFigures, RoundFigures
 from benchmarks.worker_process import HERE, Assignment, Checked, Command, Done, Failed, Place, Reply
 from swarm.clock import process_s
 from swarm.errors import TapestryError
@@ -95,13 +95,25 @@ def deaf_to_ctrl_c() -> Generator[None]:
 
 
 def ask(peers: Sequence[Peer], command: Command, timeout_s: float, watch: Callable[[], None] = _nothing) -> list[Reply]:
-    """Sends the command to all, calls `watch` every 50 ms, and returns the replies in the order of ranks."""
-    deadline_s = process_s() + timeout_s
+    """Sends the command to all, calls `watch` every 50 ms, and returns the replies in the order of `peers`."""
+    tell(peers, command)
+    return hear(peers, command, timeout_s, watch)
+
+
+def tell(peers: Sequence[Peer], command: Command) -> None:
+    """Sends the command to all; `hear` has to follow before the next one."""
     for peer in peers:
         try:
             peer.connection.send(command)
         except BrokenPipeError:
             raise _death(peer) from None
+
+
+def hear(
+    peers: Sequence[Peer], command: Command, timeout_s: float, watch: Callable[[], None] = _nothing
+) -> list[Reply]:
+    """The replies to a command that was sent, in the order of `peers`; calls `watch` every 50 ms meanwhile."""
+    deadline_s = process_s() + timeout_s
     replies: dict[int, Reply] = {}
     while len(replies) < len(peers):
         waiting = [peer for peer in peers if peer.rank not in replies]
@@ -128,7 +140,7 @@ def _reply(peer: Peer) -> Reply:
         raise _death(peer) from None
     if isinstance(reply, Failed):
         raise BenchError(f"peer {peer.rank} failed: {reply.cause}")
-    assert isinstance(reply, Done | RoundFigures | Checked), reply
+    assert isinstance(reply, Done | RoundFigures | JoinFigures | Checked), reply
     return reply
 
 

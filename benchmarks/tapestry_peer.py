@@ -6,6 +6,7 @@ disk (`volatile_store.py`), and the ledger keeps totals only, so that no line is
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Self, cast
 
 import msgspec
@@ -30,7 +31,7 @@ from swarm.charter.manifest import (
     Region,
 )
 from swarm.charter.manifest import Run as RunTable
-from swarm.charter.passport import issue
+from swarm.charter.passport import SignedPassport, issue
 from swarm.charter.signing import SignedCharter, sign_charter, verify_charter
 from swarm.clock import unix_s
 from swarm.identity.key import Identity
@@ -38,12 +39,14 @@ from swarm.identity.peer_id import PeerId
 from swarm.net.daemon import Daemon
 from swarm.net.kademlia import KademliaDirectory
 from swarm.net.libp2p import LibP2PTransport
-from swarm.net.transport import StreamLostError
-from swarm.node.engine import Engine, read_announcement
+from swarm.net.transport import StreamLostError, Transport
+from swarm.node.announcements import read_announcement
+from swarm.node.engine import Engine
 from swarm.sovereignty.gate import Gate
 from swarm.sovereignty.labels import Label
 from swarm.sovereignty.ledger import Ledger
 from swarm.state.run import Run
+from swarm.state.store import Store
 from swarm.vector.digest import state_digest
 from swarm.vector.grid import Grid
 
@@ -62,74 +65,113 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     member: PeerId
     jurisdiction: str
     addresses: tuple[str, ...]
+    is_late: bool
+    """Not of the first hour."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Footing:
+    """What an engine stands on: the network it is connected to, the run, and who it is in it."""
+
+    daemon: Daemon
+    transport: LibP2PTransport
+    directory: KademliaDirectory
+    identity: Identity
+    run: Run
+    charter_bytes: bytes
+    passport: SignedPassport
+    addresses: tuple[str, ...]
+    peers: tuple[PeerId, ...]
+    """Every peer of the bench in the order of ranks."""
+
+    def engine(self, store: Store, sink: Callable[[events.AnyEvent], None], transport: Transport) -> Engine:
+        """A real peer's engine, not started; `transport` is this footing's own, or one around it."""
+        return Engine(
+            run=self.run,
+            identity=self.identity,
+            passport=self.passport,
+            charter_bytes=self.charter_bytes,
+            transport=transport,
+            directory=self.directory,
+            ledger=Ledger(None, unix_s),
+            gate=self.gate(),
+            store=store,
+            sink=sink,
+            wall_clock=unix_s,
+            addresses=self.addresses,
+        )
+
+    def gate(self) -> Gate:
+        """The gate of a peer whose data is open."""
+        return Gate(
+            region=self.passport.payload.region,
+            label=Label.OPEN,
+            min_contributors=self.run.charter.reduce.min_contributors,
+        )
+
+    async def leave(self) -> None:
+        """Closes everything under the engine."""
+        await self.directory.close()
+        await self.transport.close()
+        self.daemon.stop()
+
+
+async def meet(seat: Seat, make_charter: Callable[[Seat, "list[Card]", int], Charter]) -> Footing:
+    """Meets the others in the rendezvous folder: connected to all of them, with one charter for all."""
+    identity, member = Identity.generate(), Identity.generate()
+    key = seat.rendezvous.folder / f"key-{seat.rank}"
+    identity.save(key)
+    listen = Multiaddr(f"/ip4/{seat.site.listen}/tcp/0")
+    daemon = await Daemon.start(identity=key, listen=[listen], say=lambda _: None)
+    transport = await LibP2PTransport.attach(daemon.control, [listen], lambda _: None)
+    addresses = tuple(str(address) for address in await transport.addresses())
+    card = Card(
+        peer=identity.peer_id,
+        member=member.peer_id,
+        jurisdiction=seat.site.jurisdiction,
+        addresses=addresses,
+        is_late=seat.site.duty == "joins",
+    )
+    cards = await _exchange(seat, card)
+    signed = await _agree(seat, cards, member, make_charter)
+    charter = verify_charter(signed, unix_s())
+    run = Run(charter)
+    for card in cards[: seat.rank]:  # each pair dials once
+        await _connect(transport, card)
+    await _all_connected(seat)
+    directory = await KademliaDirectory.create(
+        transport.p2p, run.id, lambda peer, sealed: _is_by(peer, sealed, run), [c.peer for c in cards[: seat.rank]]
+    )
+    return Footing(
+        daemon=daemon,
+        transport=transport,
+        directory=directory,
+        identity=identity,
+        run=run,
+        charter_bytes=files.encode_toml(signed).encode(),
+        passport=issue(member, charter, identity.peer_id, seat.site.jurisdiction, unix_s() + _LIFETIME_S, unix_s()),
+        addresses=addresses,
+        peers=tuple(card.peer for card in cards),
+    )
 
 
 class Peer:
     """A started engine with all that runs under it."""
 
-    def __init__(
-        self,
-        daemon: Daemon,
-        transport: LibP2PTransport,
-        directory: KademliaDirectory,
-        engine: Engine,
-        store: VolatileStore,
-    ) -> None:
+    def __init__(self, footing: Footing, engine: Engine, store: VolatileStore) -> None:
+        self._footing = footing
         self._store = store
-        self._daemon = daemon
-        self._transport = transport
-        self._directory = directory
         self.engine = engine
 
     @classmethod
     async def start(cls, seat: Seat, sink: Callable[[events.AnyEvent], None]) -> Self:
-        """Meets the others in the rendezvous folder and returns once this peer stands on state 0."""
-        identity, member = Identity.generate(), Identity.generate()
-        key = seat.rendezvous.folder / f"key-{seat.rank}"
-        identity.save(key)
-        listen = Multiaddr(f"/ip4/{seat.site.listen}/tcp/0")
-        daemon = await Daemon.start(identity=key, listen=[listen], say=lambda _: None)
-        transport = await LibP2PTransport.attach(daemon.control, [listen], lambda _: None)
-        addresses = tuple(str(address) for address in await transport.addresses())
-        card = Card(
-            peer=identity.peer_id,
-            member=member.peer_id,
-            jurisdiction=seat.site.jurisdiction,
-            addresses=addresses,
-        )
-        cards = await _exchange(seat, card)
-        signed = await _agree(seat, cards, member)
-        charter = verify_charter(signed, unix_s())
-        run = Run(charter)
-        for card in cards[: seat.rank]:  # each pair dials once
-            await _connect(transport, card)
-        await _all_connected(seat)
-        directory = await KademliaDirectory.create(
-            transport.p2p, run.id, lambda peer, sealed: _is_by(peer, sealed, run), [c.peer for c in cards[: seat.rank]]
-        )
+        """Meets the others and returns once this peer stands on state 0."""
+        footing = await meet(seat, bench_charter)
         store = VolatileStore()
-        await store.save_snapshot(0, (np.zeros(run.grid.elements, np.float32),))
-        passport = issue(member, charter, identity.peer_id, seat.site.jurisdiction, unix_s() + _LIFETIME_S, unix_s())
-        engine = Engine(
-            run=run,
-            identity=identity,
-            passport=passport,
-            charter_bytes=files.encode_toml(signed).encode(),
-            transport=transport,
-            directory=directory,
-            ledger=Ledger(None, unix_s),
-            gate=Gate(
-                region=passport.payload.region,
-                label=Label.OPEN,
-                min_contributors=charter.reduce.min_contributors,
-            ),
-            store=store,
-            sink=sink,
-            wall_clock=unix_s,
-            addresses=addresses,
-        )
-        await engine.start([card.peer for card in cards])
-        return cls(daemon, transport, directory, engine, store)
+        await store.save_snapshot(0, (np.zeros(footing.run.grid.elements, np.float32),))
+        engine = footing.engine(store, sink, footing.transport)
+        await engine.start(footing.peers)
+        return cls(footing, engine, store)
 
     def begin_round(self) -> None:
         """Forgets what a peer would have on disk only, and counts from here."""
@@ -138,14 +180,12 @@ class Peer:
 
     def take_closed_bytes(self) -> int:
         """Bytes sent since the round began on lanes that are closed by now."""
-        return self._transport.lanes.meter.take_closed_bytes()
+        return self._footing.transport.lanes.meter.take_closed_bytes()
 
     async def stop(self) -> None:
         """Leaves and ends the daemon."""
         await self.engine.leave()
-        await self._directory.close()
-        await self._transport.close()
-        self._daemon.stop()
+        await self._footing.leave()
 
 
 async def _exchange(seat: Seat, mine: Card) -> list[Card]:
@@ -172,16 +212,21 @@ async def _all_connected(seat: Seat) -> None:
         await seat.rendezvous.read(f"connected-{rank}")
 
 
-async def _agree(seat: Seat, cards: list[Card], founder: Identity) -> SignedCharter:
+async def _agree(
+    seat: Seat, cards: list[Card], founder: Identity, make_charter: Callable[[Seat, list[Card], int], Charter]
+) -> SignedCharter:
     """The charter that rank 0 makes and signs for everybody."""
     if seat.rank == 0:
-        signed = sign_charter(SignedCharter(charter=bench_charter(seat, cards, int(unix_s()))), founder)
+        signed = sign_charter(SignedCharter(charter=make_charter(seat, cards, int(unix_s()))), founder)
         seat.rendezvous.publish("charter", files.encode_toml(signed))
     return files.decode_toml(await seat.rendezvous.read("charter"))
 
 
 def bench_charter(seat: Seat, cards: list[Card], now_s: int) -> Charter:
-    """All peers in genesis, a region per jurisdiction, a member each. The new base is the old one minus the mean."""
+    """Who is there from the first hour in genesis, a region per jurisdiction, a member each.
+
+    The new base is the old one minus the mean.
+    """
     elements = seat.vector.numel()
     reduce = Reduce(
         codec=cast(Codec, seat.codec),
@@ -202,7 +247,7 @@ def bench_charter(seat: Seat, cards: list[Card], now_s: int) -> Charter:
         ),
         members=tuple(Member(name=f"member {rank}", key=card.member) for rank, card in enumerate(cards)),
         founders=Founders(keys=(cards[0].member,), threshold=1),
-        genesis=Genesis(peers=tuple(card.peer for card in cards)),
+        genesis=Genesis(peers=tuple(card.peer for card in cards if not card.is_late)),
     )
 
 

@@ -13,8 +13,8 @@ from benchmarks.tapestry_peer import Peer
 from benchmarks.worker import RoundFigures, Seat, Worker
 from swarm import events
 from swarm.clock import monotonic_s
-from swarm.node.engine import Update
 from swarm.node.heap import keep_freed_chunks
+from swarm.node.work import Update
 from swarm.round.context import Context
 from swarm.state.head import Head
 from swarm.state.run import Run
@@ -28,7 +28,7 @@ class VectorTrainer:
         self.began = asyncio.Event()
         """Set while the engine waits for an update."""
 
-    def begin(self, head: Head) -> "asyncio.Future[Update]":
+    def begin(self, head: Head, seconds: float | None = None) -> "asyncio.Future[Update]":
         self._pending = asyncio.get_running_loop().create_future()
         self.began.set()
         return self._pending
@@ -37,6 +37,12 @@ class VectorTrainer:
         assert self._pending is not None and self.began.is_set(), "the engine is still in the round before"
         self.began.clear()
         self._pending.set_result(Update(vector_N.numpy(), 1))
+
+    def go_on(self) -> "asyncio.Future[Update]":
+        raise AssertionError("nobody cuts off the peers of a bench")
+
+    def finish(self) -> None:
+        """The vector comes whole, or not at all."""
 
     async def abandon(self) -> None:
         """A round that ended without this vector is counted as incomplete."""
@@ -57,8 +63,12 @@ class TapestryWorker:
     async def prepare(self, seat: Seat) -> None:
         torch.set_num_threads(1)
         keep_freed_chunks()
+        await self.begin(seat, await Peer.start(seat, self.watch))
+
+    async def begin(self, seat: Seat, peer: Peer) -> None:
+        """Takes part in rounds with a started peer, whose events `watch` sees."""
         self._seat = seat
-        self._peer = await Peer.start(seat, self._watch)
+        self._peer = peer
         self._engine_task = asyncio.create_task(self._peer.engine.run(self._trainer, None))
         await self._ready()
 
@@ -102,7 +112,8 @@ class TapestryWorker:
         if self._engine_task.done():
             self._engine_task.result()
 
-    def _watch(self, event: events.AnyEvent) -> None:
+    def watch(self, event: events.AnyEvent) -> None:
+        """Notes when the phases of a round end."""
         match event:
             case events.RosterReady():  # of the last attempt, should there be several
                 self._rostered_s = monotonic_s()

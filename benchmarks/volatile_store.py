@@ -1,7 +1,7 @@
-"""A peer's store without a disk that keeps no more than a bench needs: one round back.
+"""A peer's store without a disk that keeps no more than a bench needs: one round back, and every record.
 
 The protocol asks for everything it would ask of a disk; here it is kept in memory, vectors and results by reference. So
-the figures hold no `fsync`, and memory does not grow with the number of rounds.
+the figures hold no `fsync`, and memory grows by no more than a record per round.
 """
 
 from collections.abc import Sequence
@@ -15,9 +15,11 @@ from swarm.vector.bounds import Buffer
 class VolatileStore:
     """`swarm.state.store.Store` of one peer of one bench."""
 
+    keeps_residual = False
+
     def __init__(self) -> None:
         self._acceptor: bytes | None = None
-        self._record: tuple[int, bytes] = (0, b"")
+        self._records: dict[int, bytes] = {}
         self._results: tuple[int, bytes, dict[int, Buffer]] = (0, b"", {})
         self._snapshot: tuple[int, tuple[np.ndarray, ...]] | None = None
 
@@ -27,11 +29,17 @@ class VolatileStore:
     async def save_acceptor(self, data: bytes) -> None:
         self._acceptor = data
 
+    def load_restarts(self) -> bytes | None:
+        return None
+
+    async def save_restarts(self, data: bytes) -> None:
+        raise AssertionError("no bench restarts its run")
+
     def load_record(self, round_number: int) -> bytes | None:
-        return self._record[1] if self._record[0] == round_number else None
+        return self._records.get(round_number)
 
     async def save_record(self, round_number: int, data: bytes) -> None:
-        self._record = (round_number, data)
+        self._records[round_number] = data
 
     async def save_results(self, round_number: int, digest: bytes, results: Sequence[Buffer]) -> None:
         offsets = accumulate((len(data) for data in results), initial=0)
@@ -56,8 +64,17 @@ class VolatileStore:
             return None
         return self._snapshot[1]
 
+    async def fetch_snapshot(self, round_number: int) -> tuple[np.ndarray, ...] | None:
+        return self.load_snapshot(round_number)
+
+    async def save_residual(self, parts: Sequence[Buffer]) -> None:
+        raise AssertionError("a residual is not kept")
+
+    def load_residual(self) -> bytes | None:
+        return None
+
     def set_aside_snapshot(self, round_number: int) -> None:
         self._snapshot = None
 
     def set_aside_record(self, round_number: int) -> None:
-        self._record = (0, b"")
+        self._records.pop(round_number, None)

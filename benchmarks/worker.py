@@ -46,6 +46,8 @@ class Site:
     """2: regions first, then across borders; 1: every peer reduces with every other. The same for all peers."""
     min_contributors: int = 1
     """Members an aggregate must hold to cross a border; the same for all peers."""
+    duty: Literal["trains", "lies", "joins"] = "trains"
+    """Lies: every piece of the state it gives is wrong. Joins: it is not of the first hour and holds no state."""
 
 
 LOOPBACK = Site()
@@ -90,6 +92,21 @@ class RoundFigures:
         assert self.form_s >= 0 and self.data_s > 0, (self.form_s, self.data_s)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinFigures:
+    """What a newcomer saw of its way to the state."""
+
+    download_s: float
+    """From its first question to the last verified piece."""
+    ready_s: float
+    """From its first question until the state was saved on disk, verified."""
+    state_bytes: int
+    received_bytes: int
+    """Everything that came: records, pieces, those that were wrong included."""
+    is_right: bool
+    """Whether every bit is what the donors began with."""
+
+
 class Worker(Protocol):
     """One peer of the engine under test. Called strictly in the order prepare, round, round, ..., close."""
 
@@ -97,8 +114,11 @@ class Worker(Protocol):
         """Connects to the others. Everything that is paid once per run and not per round belongs here."""
         ...
 
-    async def round(self) -> RoundFigures:
-        """Averages `seat.vector` over all peers with equal weights; an engine may use its memory as it likes."""
+    async def round(self) -> RoundFigures | JoinFigures:
+        """Averages `seat.vector` over all peers with equal weights; an engine may use its memory as it likes.
+
+        A newcomer comes to the state instead.
+        """
         ...
 
     async def collect(self) -> None:

@@ -21,7 +21,7 @@ import uvloop
 
 from benchmarks import process_group, sample
 from benchmarks.wan import namespace
-from benchmarks.worker import LOOPBACK, Rendezvous, RoundFigures, Seat, Site, Worker
+from benchmarks.worker import LOOPBACK, JoinFigures, Rendezvous, RoundFigures, Seat, Site, Worker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,7 @@ class Failed:
     cause: str
 
 
-Reply = Done | RoundFigures | Checked | Failed
+Reply = Done | RoundFigures | JoinFigures | Checked | Failed
 
 
 def main(assignment: Assignment, connection: Connection) -> None:

@@ -25,8 +25,10 @@ from swarm.net.audited import AuditedStream, AuditedTransport
 from swarm.net.daemon import Daemon
 from swarm.net.kademlia import KademliaDirectory
 from swarm.net.libp2p import LibP2PTransport
+from swarm.net.relay import Relay
 from swarm.net.server import Server
-from swarm.node.engine import read_announcement
+from swarm.node.announcements import read_announcement
+from swarm.node.evidence import Evidence
 from swarm.round.acceptor import Acceptor
 from swarm.round.witness import Witness
 from swarm.sovereignty.gate import Gate
@@ -35,9 +37,11 @@ from swarm.sovereignty.ledger import Ledger
 from swarm.state.chain import Chain
 from swarm.state.donor import Donor
 from swarm.state.head import Head
+from swarm.state.restarts import read_restarts
 from swarm.state.resume import read_state_zero, state_zero
 from swarm.state.run import Run
 from swarm.state.store import DiskStore
+from swarm.state.upload import free_upload
 
 Announce = Callable[[str, str, bool, bool], None]
 """Told the multiaddr to join, the run id, whether state 0 is served, and whether this node is a witness."""
@@ -61,9 +65,13 @@ class BootstrapNode:
         self._sink = sink
         base_N = read_state_zero(charter.with_suffix("").with_name(charter.stem + ".state0.safetensors"))
         self._head: Head | None = None if base_N is None else state_zero(self._run, base_N)
-        self._donor = Donor(self._run, self._store)
+        self._evidence: Evidence | None = None
+        """What peers' ledgers are held to; from when the door opens."""
+        self._donor = Donor(self._run, self._store, free_upload())
+        self._relay = Relay()
         self._witness = Witness(self._run, self._identity, Acceptor(self._store), Chain(self._run, self._store))
-        self._is_witness = self._identity.peer_id in self._run.charter.genesis.witnesses
+        witnesses = self._run.charter.genesis.witnesses
+        self._is_witness = self._identity.peer_id in {*witnesses, *self._witness.chain.mark.electorate.witnesses}
 
     async def run(self, announce: Announce) -> None:
         """Serves until SIGTERM or SIGINT."""
@@ -79,6 +87,14 @@ class BootstrapNode:
             transport = await LibP2PTransport.attach(daemon.control, (), self._say)
             stack.push_async_callback(transport.close)
             ledger = stack.enter_context(Ledger(self._state / "ledger.jsonl", unix_s))
+            self._evidence = Evidence(
+                run_id=self._run.id,
+                identity=self._identity,
+                ledger=ledger,
+                folder=self._state,
+                sink=self._sink,
+                wall_clock=unix_s,
+            )
             gate = Gate(region="", label=Label.PRIVATE, min_contributors=self._run.charter.reduce.min_contributors)
             audited = AuditedTransport(transport, ledger, gate.standing)
             server = Server(
@@ -104,6 +120,10 @@ class BootstrapNode:
 
     async def _answer(self, stream: AuditedStream, request: wire.Request, passport: Passport) -> None:
         match request:
+            case wire.Park() | wire.RelayTo():
+                await self._relay.attend(stream, request)
+            case wire.ShowHead() if self._evidence is not None:
+                await self._evidence.serve(stream, request)
             case wire.GetStatus():
                 await stream.send(wire.Status(0, b"", 0, "bootstrap"))
             case wire.GetState() if self._head is not None:
@@ -117,6 +137,13 @@ class BootstrapNode:
             case wire.PushRecord(record):
                 if self._is_witness:
                     await self._witness.learn(record)
+            case wire.PushRestarts(documents):
+                if self._identity.peer_id in read_restarts(documents, self._run).witnesses:
+                    self._is_witness = True
+                if self._is_witness:
+                    await self._witness.restart(documents)
+            case wire.GetRestarts():
+                await stream.send(wire.RestartsAre(self._witness.restarts))
             case _:
                 raise ProtocolError(f"a bootstrap node does not answer {type(request).__name__}")
 

@@ -4,19 +4,25 @@ The supervisor has neither data nor network of its own. It ends when the node ha
 node, the trainer and the daemon with it.
 """
 
-import os
+import shlex
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 from peers.trainer import NODE_GONE, TrainerConfig
 from swarm import events
 from swarm.clock import process_s
-from swarm.errors import TapestryError, UsageError
+from swarm.errors import StateError, TapestryError, UsageError
+from swarm.isolation.levels import NONE
+from swarm.isolation.places import program
+from swarm.isolation.start import Scratch, start_confined
 from swarm.node.config import NodeConfig
 from swarm.node.spawn import NodeProcess, describe_exit, read_cause
 
@@ -27,6 +33,10 @@ EXPORT_LIMIT_S = 60.0
 EXPORT_LIMIT_ON_STOP_S = 0.7
 """The same after Ctrl+C: a person should not wait, and the state folder holds the Shared Base anyway."""
 _TICK_S = 0.2
+EXPORT = "shared-base"
+"""Folder of the Shared Base: in the trainer's scratch folder, then in the state folder."""
+OUTPUT = "output.log"
+"""What a user's own script prints, in its scratch folder."""
 
 
 class PeerError(TapestryError):
@@ -35,11 +45,22 @@ class PeerError(TapestryError):
 
 @dataclass(frozen=True)
 class Training:
-    """What the built-in trainer is given."""
+    """What the trainer is given."""
 
     files: Sequence[Path]
     seed: int = 0
     threads: int = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    data: Path | None = None
+    """The folder that the trainer may read and the node may not; those that `files` lie in if left out."""
+    required: str = NONE
+    """The isolation below which the policy forbids to train."""
+    command: Sequence[str] = ()
+    """A user's own training script, which calls `swarm.join`; empty for the built-in trainer."""
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        return (self.data,) if self.data is not None else tuple(dict.fromkeys(path.parent for path in self.files))
 
 
 class Peer:
@@ -51,6 +72,7 @@ class Peer:
         self._on_event = on_event
         self._stopping = False
         self._asked_s: float | None = None
+        self._scratch: Scratch | None = None
         self.exported: Path | None = None
         """Where the trainer wrote the Shared Base, once it has."""
 
@@ -65,13 +87,15 @@ class Peer:
             UsageError: the node said that what was typed is wrong.
             PeerError: the node or the trainer failed; the message is its cause.
         """
-        with NodeProcess(self._settings) as node:
+        with NodeProcess(self._settings, self._training.folders, self._training.required) as node:
             trainer = self._start_trainer(node)
             try:
                 self._follow(node, trainer)
                 code, cause = node.outcome()
             finally:
-                complaint = self._end_trainer(trainer, failed=node.exit_code != 0)
+                # Asked to stop before it could listen to that, a node dies of the signal: that is no failure of its own.
+                obeyed = self._asked_s is not None and node.exit_code == -signal.SIGTERM
+                complaint = self._end_trainer(trainer, failed=node.exit_code != 0 and not obeyed)
         if complaint:
             raise PeerError(complaint)
         if code == 0 or (self._stopping and code < 0):
@@ -93,22 +117,35 @@ class Peer:
     def _start_trainer(self, node: NodeProcess) -> subprocess.Popen[bytes]:
         """Starts it at once: it imports for seconds while the node finds the swarm, then waits for the charter."""
         control_fd = node.control.fileno()
+        try:
+            scratch = Scratch(Path(self._settings.state))
+        except OSError as error:
+            raise StateError(f"cannot use the state folder {self._settings.state}: {error.strerror}") from None
+        shutil.rmtree(scratch.path / EXPORT, ignore_errors=True)
         config = TrainerConfig(
-            parent_pid=os.getpid(),
             control_fd=control_fd,
             shared_fd=node.shared_fd,
             files=tuple(str(path) for path in self._training.files),
             seed=self._training.seed,
             threads=self._training.threads,
-            export=str(self._export),
+            device=self._training.device,
+            export=str(scratch.path.absolute() / EXPORT),
         )
-        trainer = subprocess.Popen(
-            [sys.executable, "-m", "peers.trainer", msgspec.json.encode(config).decode()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            pass_fds=(control_fd, node.shared_fd),
-        )
+        built_in = [sys.executable, "-m", "peers.trainer", msgspec.json.encode(config).decode()]
+        command = [*self._training.command] or built_in
+        with (scratch.path / OUTPUT).open("wb") as output:
+            trainer = start_confined(
+                command,
+                control_fd=control_fd,
+                shared_fd=node.shared_fd,
+                programs=(str(Path(__file__).parent), *program(self._training.command)),
+                data=self._training.folders,
+                scratch=scratch,
+                output=output if self._training.command else subprocess.DEVNULL,
+                errors=subprocess.PIPE,
+                required=self._training.required,
+            )
+        self._scratch = scratch
         # The trainer holds its end now; ours must close, so that the node sees the trainer's death.
         node.release_control()
         return trainer
@@ -123,12 +160,32 @@ class Peer:
             trainer.communicate()
             return ""
         if trainer.returncode == 0:
-            self.exported = self._export
-        if trainer.returncode in (0, NODE_GONE):
+            self.exported = self._take_export()
+        if trainer.returncode in (0, NODE_GONE) or (failed and self._training.command):
             return ""
         cause = read_cause(errors, trainer.returncode)
         return cause or f"the trainer process {describe_exit(trainer.returncode)}"
 
-    @property
-    def _export(self) -> Path:
-        return Path(self._settings.state) / "shared-base"
+    def _take_export(self) -> Path | None:
+        """Moves what the trainer wrote out of its scratch folder; None if it wrote nothing."""
+        assert self._scratch is not None, "there was a trainer"
+        written, folder = self._scratch.path / EXPORT, Path(self._settings.state) / EXPORT
+        if not written.is_dir() or written.is_symlink():
+            return None
+        shutil.rmtree(folder, ignore_errors=True)
+        written.rename(folder)
+        return folder
+
+
+def script_words(text: str | None) -> tuple[str, ...]:
+    """A typed command as a program, found, and its arguments; empty for none. Raises UsageError."""
+    if text is None:
+        return ()
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"--trainer {text!r} is no command: {error}") from None
+    found = shutil.which(words[0]) if words else None
+    if found is None:
+        raise UsageError(f"--trainer {text!r}: no such program")
+    return (str(Path(found).absolute()), *words[1:])

@@ -5,8 +5,13 @@ a test that runs the code on a `VirtualTimeLoop` (swarm.net.memory) sees hours p
 """
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
+
+_START_TIME = 19
+"""Field 22 of /proc/PID/stat (proc(5)), counted from the one after the process's name."""
 
 WallClock = Callable[[], float]
 """Returns seconds since the Unix epoch; an argument wherever a document's expiry is judged."""
@@ -23,8 +28,19 @@ def monotonic_s() -> float:
 
 
 def process_s() -> float:
-    """Seconds on the system's monotonic clock, for code that has no event loop (trainer, benchmarks, CLI)."""
+    """Seconds on the system's monotonic clock, the same in every process; for code that has no event loop (trainer,
+    benchmarks, CLI) and for spans that begin in another process."""
     return time.monotonic()
+
+
+def process_began_s() -> float:
+    """When this process was started, on the clock of `process_s`; where the system does not say, now."""
+    try:
+        ticks = float(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[_START_TIME])
+    except FileNotFoundError:
+        return time.monotonic()
+    age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return time.monotonic() - age_s
 
 
 def thread_cpu_s() -> float:

@@ -10,6 +10,7 @@
     ├── DataError                 data folder missing, empty or unreadable
     ├── StateError                state folder corrupted or not writable; nothing in it is overwritten
     ├── ModelError                transformers refuses the config, or the model is not the charter's
+    ├── DeviceError               the accelerator asked for is not there, or its memory holds not even one sequence
     ├── NetworkError              an address that cannot be reached, a port in use, a daemon that does not start
     └── ProtocolError             a stranger's frame broke the rules; its stream is closed, nothing else changes
 
@@ -55,6 +56,10 @@ class StateError(TapestryError):
 
 class ModelError(TapestryError):
     """A model cannot be built, or is not the one the charter names."""
+
+
+class DeviceError(TapestryError):
+    """What was asked for cannot be computed on this machine."""
 
 
 class NetworkError(TapestryError):

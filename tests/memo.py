@@ -6,14 +6,14 @@ from functools import lru_cache
 from unittest.mock import patch
 
 from swarm.charter import admission, passport
-from swarm.net import wire
+from swarm.net.wire import codec
 
 
 @contextmanager
 def memoised() -> Generator[None]:
     """Checks each signature once, though every simulated peer checks it: two thirds of the time otherwise."""
     with (
-        patch("swarm.net.wire.verify", lru_cache(2**16)(wire.verify)),
+        patch("swarm.net.wire.codec.verify", lru_cache(2**16)(codec.verify)),
         patch("swarm.charter.admission.signature_holds", lru_cache(2**10)(admission.signature_holds)),
         patch("swarm.charter.passport.decode", lru_cache(2**10)(passport.decode)),
     ):

@@ -33,7 +33,8 @@ from swarm.net import wire
 from swarm.net.audited import AuditedStream, AuditedTransport
 from swarm.net.memory import Link, MemoryDirectory, MemoryNetwork
 from swarm.net.server import Server
-from swarm.node.engine import Engine, Update
+from swarm.node.engine import Engine
+from swarm.node.work import Update
 from swarm.round.acceptor import Acceptor
 from swarm.round.witness import Witness
 from swarm.sovereignty.gate import Gate
@@ -104,8 +105,10 @@ class FakeTrainer:
         self._random = np.random.default_rng(seed)
         self._seconds = seconds
         self._task: asyncio.Task[None] | None = None
+        self._head: Head | None = None
 
-    def begin(self, head: Head) -> "asyncio.Future[Update]":
+    def begin(self, head: Head, seconds: float | None = None) -> "asyncio.Future[Update]":
+        self._head = head
         future: asyncio.Future[Update] = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._train(head, future))
         return future
@@ -115,6 +118,13 @@ class FakeTrainer:
         noise = self._random.standard_normal(head.base_N.size).astype(np.float32)
         if not future.done():
             future.set_result(Update(head.base_N * np.float32(0.1) + noise * np.float32(0.01), 1000))
+
+    def go_on(self) -> "asyncio.Future[Update]":
+        assert self._head is not None, "begin() comes first"
+        return self.begin(self._head)
+
+    def finish(self) -> None:
+        """Its one step takes as long as it takes."""
 
     async def abandon(self) -> None:
         if self._task is not None:
@@ -237,6 +247,8 @@ class Simulation:
                     await stream.send(await witness.vote(request, stream.remote))
                 case wire.PushRecord(record):
                     await witness.learn(record)
+                case wire.PushRestarts(documents):
+                    await witness.restart(documents)
                 case _:
                     await stream.send(wire.Refusal("witness", "a witness only votes"))
 
@@ -290,7 +302,7 @@ class Simulation:
             peer.task.cancel()
             if peer.engine.ctx is not None:
                 peer.engine.ctx.close()
-            for task in peer.engine._tasks:
+            for task in peer.engine.keeping:
                 task.cancel()
 
     def is_alive(self, number: int) -> bool:

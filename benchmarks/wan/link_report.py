@@ -12,6 +12,7 @@ import msgspec
 from benchmarks.harness import Say
 from benchmarks.wan import lab, probe
 from benchmarks.wan.scenarios import Scenario
+from benchmarks.wan.state_scenarios import StateScenario
 from benchmarks.wan.topology import Topology
 
 _SECONDS = 6.0
@@ -35,7 +36,7 @@ class Links(msgspec.Struct, frozen=True, kw_only=True):
     core_drops: int
 
 
-def measure(scenarios: Sequence[Scenario], say: Say) -> tuple[Links, ...]:
+def measure(scenarios: Sequence[Scenario | StateScenario], say: Say) -> tuple[Links, ...]:
     """Builds each network and streams through it.
 
     Raises:
@@ -63,7 +64,7 @@ def to_text(found: Sequence[Links]) -> str:
     )
 
 
-def _measure(scenario: Scenario) -> Links:
+def _measure(scenario: Scenario | StateScenario) -> Links:
     topology = scenario.topology
     last = scenario.peers - 1
     pairs = [(host, (host + scenario.peers // 2) % scenario.peers) for host in range(scenario.peers)]

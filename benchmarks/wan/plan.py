@@ -29,6 +29,8 @@ _TUN_QUEUE_PACKETS = 10_000
 """What may wait while the link process has no CPU; a full queue loses packets, and they are counted."""
 _NAT_RULES = 'table ip nat { chain out { type nat hook postrouting priority srcnat; oifname "wan" masquerade; }; }'
 
+_SILENCE = 'table ip filter { chain in { type filter hook input priority filter; iifname "wan" ct state new drop; }; }'
+
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """Lines for one tool, run inside one namespace. `sysctl` lines are `path=value` under /proc/sys."""
@@ -142,7 +144,7 @@ def _host(topology: Topology, index: int, path_of: Callable[[str], str]) -> Iter
             tool="ip",
             lines=_far_end("eth0", f"{host_inner(index, nat=True)}/24", str(NAT_NETWORK[1])),
         )
-        yield Step(namespace=edge, tool="nft", lines=(_NAT_RULES,))
+        yield Step(namespace=edge, tool="nft", lines=(_NAT_RULES, _SILENCE) if host.silent else (_NAT_RULES,))
 
 
 def _pair(near: str, far: str, far_namespace: str, address: str) -> tuple[str, ...]:

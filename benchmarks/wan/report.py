@@ -11,6 +11,7 @@ from benchmarks.machine import Machine
 from benchmarks.wan.machine_load import SATURATED
 from benchmarks.wan.measure import Measured, RoundSample
 from benchmarks.wan.scenarios import Scenario
+from benchmarks.wan.state_report import StateResult, StateRoundsResult, state_table
 
 _BYTES_PER_MB = 1e6
 _SATURATED = "* the machine's CPUs were saturated: the figure is theirs, not the link's"
@@ -49,11 +50,14 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """Least and greatest value; `data_s` is that of `seconds`."""
 
 
+AnyResult = Result | StateResult | StateRoundsResult
+
+
 class Document(msgspec.Struct, frozen=True, kw_only=True):
     machine: Machine
     congestion_control: str
     """Of the kernel's TCP, which namespaces take over from the system."""
-    scenarios: tuple[Result, ...]
+    scenarios: tuple[AnyResult, ...]
 
 
 def result(scenario: Scenario, measured: Measured, *, mb: int) -> Result:
@@ -93,6 +97,13 @@ def heading(document: Document) -> str:
     """What the table cannot hold: the machine, and how its TCP finds the rate."""
     one = document.machine
     return f"{one.cpu}, {one.cores} cores, load {one.load_1m:.2f} before the start, TCP {document.congestion_control}"
+
+
+def tables(results: Sequence[AnyResult]) -> list[Table]:
+    """One for averaging, one for states; none where there is nothing."""
+    averages = [one for one in results if isinstance(one, Result)]
+    states = [one for one in results if not isinstance(one, Result)]
+    return [*([table(averages)] if averages else []), *([state_table(states)] if states else [])]
 
 
 def table(results: Sequence[Result]) -> Table:

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from benchmarks.wan import ideal
+from benchmarks.wan.state_scenarios import STATE_SCENARIOS, StateScenario
 from benchmarks.wan.topology import Border, Host, Topology
 from swarm.errors import UsageError
 
@@ -95,25 +96,28 @@ SCENARIOS = (
 )
 
 
-def chosen(names: Sequence[str]) -> tuple[Scenario, ...]:
+ALL = (*SCENARIOS, *STATE_SCENARIOS)
+
+
+def chosen(names: Sequence[str]) -> tuple[Scenario | StateScenario, ...]:
     """The scenarios of these names in their order, or all.
 
     Raises:
         UsageError: no scenario has that name.
     """
-    known = {scenario.name: scenario for scenario in SCENARIOS}
+    known = {scenario.name: scenario for scenario in ALL}
     unknown = [name for name in names if name not in known]
     if unknown:
         raise UsageError(f"there is no scenario {unknown[0]!r}; `--list` names them all")
-    return tuple(known[name] for name in names) if names else SCENARIOS
+    return tuple(known[name] for name in names) if names else ALL
 
 
-def to_text(scenarios: Sequence[Scenario]) -> str:
+def to_text(scenarios: Sequence[Scenario | StateScenario]) -> str:
     """A line for each."""
     return "\n".join(f"{scenario.name:<16} {scenario.about}" for scenario in scenarios)
 
 
-def to_json(scenarios: Sequence[Scenario]) -> str:
+def to_json(scenarios: Sequence[Scenario | StateScenario]) -> str:
     """The names and what they stand for, with the links."""
     listed = [{"name": one.name, "about": one.about, "topology": one.topology} for one in scenarios]
     return msgspec.json.format(msgspec.json.encode({"scenarios": listed}), indent=2).decode()

@@ -30,6 +30,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     region: str = "DE"
     nat: bool = False
     """Behind a masquerading router of its own: it can dial and cannot be dialled."""
+    silent: bool = False
+    """That router drops whoever dials it, as those of most homes do, instead of refusing."""
 
 
 class Border(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ Command modules import torch, transformers, hivemind and whatever else is slow i
 import typer
 
 from benchmarks import cli as bench
-from peers.cli import bootstrap, charter, demo, keys, passport, peer
+from peers.cli import audit, bootstrap, charter, demo, keys, passport, peer
 from peers.cli.output import TapestryGroup
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ def _root() -> None:  # pyright: ignore[reportUnusedFunction]
 app.add_typer(keys.app, name="keys")
 app.add_typer(charter.app, name="charter")
 app.add_typer(passport.app, name="passport")
+app.add_typer(audit.app, name="audit")
 app.add_typer(bench.app, name="bench")
 app.command("bootstrap")(bootstrap.bootstrap)
 app.command("peer")(peer.peer)

@@ -1,5 +1,6 @@
 """Turns what a person typed into typed values; a wrong one is a UsageError that quotes it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -57,6 +58,17 @@ def existing_file(path: Path, option: str) -> Path:
     if not path.exists():
         raise UsageError(f"{option}: {path} does not exist")
     return path
+
+
+def one_of(text: str, words: Sequence[str], option: str) -> str:
+    """One of a few words.
+
+    Raises:
+        UsageError: another one.
+    """
+    if text not in words:
+        raise UsageError(f"{option}: {text!r} is none of {', '.join(words)}")
+    return text
 
 
 def compact_json(path: Path, option: str) -> str:

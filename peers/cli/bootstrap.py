@@ -46,13 +46,15 @@ def bootstrap(
     folder = state or default_state().with_name("bootstrap")
     folder.mkdir(parents=True, exist_ok=True)
     key = identity or folder / "identity.key"
-    if identity is None and not key.exists():
-        Identity.generate().save(key)
+    if identity is None:
+        Identity.load_or_make(key)
 
     def log(event: events.AnyEvent) -> None:
         match event:
             case events.FrameRefused():
                 print(f"refused a frame of {event.peer}: {event.reason}", file=sys.stderr, flush=True)
+            case events.LedgerForked():
+                print(f"the ledger of {event.peer} is not the one it had signed: {event.reason}", file=sys.stderr)
             case events.Note():
                 print(event.text, file=sys.stderr, flush=True)
             case _:

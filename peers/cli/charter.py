@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, cast
 import msgspec
 import typer
 
-from peers.cli import arguments, charter_text
+from peers.cli import arguments, charter_text, restart
 from peers.cli.output import JsonFlag, show
 from swarm.charter import files, manifest
 from swarm.charter.signing import (
@@ -22,6 +22,7 @@ from swarm.errors import CharterError, UsageError
 from swarm.identity.key import Identity
 
 app = typer.Typer(help="Make, sign, check and print the charter of a run.")
+app.add_typer(restart.app, name="restart")
 
 File = Annotated[Path, typer.Argument(help="A charter file.")]
 MIN_MEMBERS_FOR_A_CAP = 3
@@ -52,6 +53,15 @@ def new(
         Literal["diloco", "gradient"], typer.Option(help="Average pseudo-gradients (diloco) or gradients.")
     ] = "diloco",
     inner_steps: Annotated[int, typer.Option(min=1, help="Inner steps between two rounds.")] = 10,
+    target_tokens: Annotated[
+        int,
+        typer.Option(
+            min=0, help="End rounds once the swarm has trained on so many tokens, not after --inner-steps; 0: never."
+        ),
+    ] = 0,
+    late: Annotated[
+        Literal["carry", "drop"], typer.Option(help="What becomes of an update that its round did not wait for.")
+    ] = "carry",
     batch_size: Annotated[int, typer.Option(min=1, help="Sequences per inner step.")] = 4,
     sequence_length: Annotated[int, typer.Option(min=1, help="Bytes per sequence.")] = 256,
     inner_lr: Annotated[float, typer.Option(help="Learning rate of the inner AdamW.")] = 2e-3,
@@ -84,6 +94,16 @@ def new(
         typer.Option(min=1, max=100, help="Largest share of one member; 100 below three members, else 50."),
     ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Admit volunteers without a member's passport.")] = False,
+    quorum: Annotated[
+        Literal["majority", "available"] | None,
+        typer.Option(
+            help="Who commits: more than half of the last round's peers, or whoever is there (data labelled open only; "
+            "what an open run without witnesses does if this is left out)."
+        ),
+    ] = None,
+    island: Annotated[
+        bool, typer.Option("--island/--no-island", help="Train on locally while cut off from the quorum.")
+    ] = True,
     valid_days: Annotated[int, typer.Option(min=1, max=36_500, help="Days until the charter expires.")] = 90,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the untrained model's weights.")] = 0,
     json: JsonFlag = False,
@@ -112,6 +132,8 @@ def new(
         training=manifest.Training(
             mode=mode,
             inner_steps=inner_steps,
+            target_tokens=target_tokens,
+            late=late,
             batch_size=batch_size,
             sequence_length=sequence_length,
             inner_lr=inner_lr,
@@ -119,6 +141,10 @@ def new(
         outer=outer_step,
         reduce=reduce,
         weights=manifest.Weights(policy=weights, cap_percent=cap_percent),
+        quorum=manifest.Quorum(
+            kind=quorum or ("available" if open_ and not witness else "majority"),
+            island=island,
+        ),
         admission=manifest.Admission(kind="open" if open_ else "member"),
         regions=tuple(_region(text) for text in region),
         members=members,

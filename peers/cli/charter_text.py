@@ -13,8 +13,10 @@ def warnings(charter: Charter) -> list[str]:
         found.append("min_contributors is 1: updates of single peers may cross borders")
     if charter.admission.kind == "open":
         found.append("admission is open: anybody may take part without a member's passport")
+    if charter.quorum.kind == "available":
+        found.append("whoever is there goes on: after a partition the rounds of the lighter side are lost")
     electors = len(charter.genesis.peers) + len(charter.genesis.witnesses)
-    if electors == 2:
+    if electors == 2 and charter.quorum.kind == "majority":
         found.append("two electors survive no death: add a witness or a third genesis peer")
     return found
 
@@ -55,6 +57,7 @@ def _rows(signed: SignedCharter, cause: str | None) -> list[tuple[str, str]]:
             f"{training.mode}, {training.inner_steps} inner steps of {training.batch_size} x "
             f"{training.sequence_length} bytes, lr {training.inner_lr:g}",
         ),
+        ("round", _round_rule(charter)),
         ("outer step", step),
         (
             "reduce",
@@ -65,7 +68,7 @@ def _rows(signed: SignedCharter, cause: str | None) -> list[tuple[str, str]]:
         ("min contributors", f"{reduce.min_contributors} ({crossing})"),
         ("weights", f"{charter.weights.policy}, at most {charter.weights.cap_percent} % per member"),
         ("deadlines", f"{deadlines.floor_s:g} s to {deadlines.ceiling_s:g} s"),
-        ("quorum", charter.quorum.kind),
+        ("quorum", f"{charter.quorum.kind}, {'trains on' if charter.quorum.island else 'waits'} while cut off"),
         ("admission", charter.admission.kind),
         *((f"region {region.name}", ", ".join(region.jurisdictions)) for region in charter.regions),
         *((f"member {member.name}", member.key) for member in charter.members),
@@ -74,6 +77,13 @@ def _rows(signed: SignedCharter, cause: str | None) -> list[tuple[str, str]]:
         *((f"founder{_mark(signed, key)}", key) for key in charter.founders.keys),
         ("signatures", f"{len(valid_signers(signed))} valid, {charter.founders.threshold} needed"),
     ]
+
+
+def _round_rule(charter: Charter) -> str:
+    training = charter.training
+    fate = "goes into the next round" if training.late == "carry" else "is dropped"
+    end = f"at {training.target_tokens:,} tokens of the swarm" if training.target_tokens else "after the inner steps"
+    return f"ends {end}; a late update {fate}"
 
 
 def _mark(signed: SignedCharter, key: str) -> str:

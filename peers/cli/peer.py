@@ -3,7 +3,7 @@
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -34,9 +34,25 @@ def peer(
     max_rounds: Annotated[
         int | None, typer.Option(min=1, help="Stop when the Shared Base has reached this round.")
     ] = None,
+    checkpoints: Annotated[
+        int, typer.Option(min=1, help="States of past rounds kept on disk: one to go on from, and those before it.")
+    ] = 2,
+    restart: Annotated[
+        Path | None,
+        typer.Option(help="Founders' restart to take and to hand to others (see `tapestry charter restart`)."),
+    ] = None,
     run_id: Annotated[str | None, typer.Option(help="Refuse any other run than this one.")] = None,
+    trainer: Annotated[
+        str | None,
+        typer.Option(
+            help="Command of your own training script, which calls swarm.join(); confined like the built-in one."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the order in which data is drawn.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of the trainer.")] = 1,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="What the trainer computes on; CUDA where there is any.")
+    ] = "auto",
     as_json: JsonFlag = False,
 ) -> None:
     """Take part in a run: train on local data, average with the others, and keep the Shared Base.
@@ -46,9 +62,13 @@ def peer(
     from rich.console import Console
 
     from peers.live import LiveView
-    from peers.supervisor import Peer, Training
+    from peers.supervisor import Peer, Training, script_words
     from swarm import events
-    from swarm.errors import UnlabelledDataError, UsageError
+    from swarm.charter.documents import read_document
+    from swarm.charter.restart import MAX_RESTART_BYTES
+    from swarm.charter.restart import decode as read_restart_file
+    from swarm.clock import process_began_s
+    from swarm.errors import CharterError, UnlabelledDataError, UsageError
     from swarm.identity.key import Identity
     from swarm.net.addresses import parse_join_address, parse_listen_address
     from swarm.node.config import ANY_PORT, NodeConfig
@@ -64,13 +84,16 @@ def peer(
         Identity.load(identity)  # said now rather than in seconds
     if passport is not None and not passport.exists():
         raise UsageError(f"{passport} does not exist")
+    if restart is not None:
+        read_restart_file(read_document(restart, MAX_RESTART_BYTES, CharterError))
     if data is None:
         raise UnlabelledDataError(
             "give --data a folder of text with a policy.toml in it: a peer trains on its own data"
         )
     if not data.exists():
         raise UsageError(f"data folder {data} does not exist")
-    labelled = label_folder(data, read_policy(find_policy(data, policy)))
+    rules = read_policy(find_policy(data, policy))
+    labelled = label_folder(data, rules)
     folder = state or default_state()
     settings = NodeConfig(
         join=tuple(join),
@@ -81,7 +104,9 @@ def peer(
         label=strictest(file.dataset.label for file in labelled).value,
         sovereign_in=sovereign_in(file.dataset for file in labelled),
         run_id=run_id,
+        began_s=process_began_s(),
         max_rounds=max_rounds,
+        checkpoints=checkpoints,
         listen=tuple(listen) if listen else ANY_PORT,
     )
     console = Console(stderr=as_json)
@@ -97,6 +122,8 @@ def peer(
         match stamped.event:
             case events.NodeStarted() as event:
                 last.update(peer_id=event.peer, run_id=event.run_id)
+            case events.Reachable() as event:
+                last.update(reachable=event.how, relays=list(event.relays))
             case events.StateReady() as event:
                 last.update(rounds_committed=event.round, base_digest=event.digest)
             case events.RoundCommitted() as event:
@@ -107,7 +134,16 @@ def peer(
                 pass
         view.show(stamped)
 
-    running = Peer(settings, Training([file.path.absolute() for file in labelled], seed, threads), take)
+    training = Training(
+        files=[file.path.absolute() for file in labelled],
+        seed=seed,
+        threads=threads,
+        device=device,
+        data=data.absolute(),
+        required=rules.isolation,
+        command=script_words(trainer),
+    )
+    running = Peer(settings, training, take)
 
     def stop(number: int, frame: object) -> None:
         running.stop()

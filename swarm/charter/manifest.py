@@ -43,6 +43,11 @@ class Training(_Part, frozen=True, kw_only=True):
     """`diloco`: inner steps, then the pseudo-gradient; `gradient`: accumulated gradients (open data only)."""
     inner_steps: int = 10
     """Inner steps (or, in `gradient` mode, micro-batches) between two rounds."""
+    target_tokens: int = 0
+    """Tokens after which the swarm ends a round: all stop at about the same time, the fast ones after more inner steps.
+    0: every peer makes `inner_steps`, however long it takes; so does a run's first round, when no pace is known yet."""
+    late: Literal["carry", "drop"] = "carry"
+    """What becomes of an update that a round was committed without: it goes into the next round, or is dropped."""
     batch_size: int = 4
     """Sequences per inner step of the built-in trainer."""
     sequence_length: int = 256
@@ -111,8 +116,12 @@ class Deadlines(_Part, frozen=True, kw_only=True):
 
 
 class Quorum(_Part, frozen=True, kw_only=True):
-    kind: Literal["majority"] = "majority"
-    """`majority`: more than half of the electorate commits; a minority pauses."""
+    kind: Literal["majority", "available"] = "majority"
+    """`majority`: more than half of the electorate commits; a minority pauses. `available`: whoever is there goes on,
+    and after a partition the chain with more weight wins (runs open to all, with `open` data only)."""
+    island: bool = True
+    """Whether a peer that is cut off from the quorum goes on training locally until it is back; what becomes of that
+    is `training.late`'s to say."""
 
 
 class Admission(_Part, frozen=True, kw_only=True):

@@ -8,7 +8,8 @@ size has a limit, and every text is printable before a terminal shows it. The ru
  3. keys and peers are canonical Ed25519 peer ids; a member's key runs no peer;
  4. members x cap >= 1, where all openly admitted volunteers together are one member;
  5. 1 <= threshold <= founders; at least one genesis peer and one region;
- 6. chunks are whole blocks; the deadline's floor is not above its ceiling; the run ends after it begins.
+ 6. chunks are whole blocks; the deadline's floor is not above its ceiling; the run ends after it begins;
+ 7. quorum kind `available` is for runs that admit anybody, and has no witnesses: nobody waits for their votes.
 """
 
 import math
@@ -32,6 +33,7 @@ MAX_UNIX_S = 253_402_300_799
 """The last second of the year 9999."""
 MAX_PARAMETERS = 1_000_000_000_000
 MAX_INNER_STEPS = 1_000_000
+MAX_TARGET_TOKENS = 2**40
 MAX_BATCH_SEQUENCES = 65_536
 MAX_SEQUENCE_BYTES = 1_048_576
 MAX_RATE = 10.0
@@ -65,6 +67,7 @@ def check_charter(charter: Charter) -> None:
     _check_training(charter)
     _check_round(charter)
     _check_people(charter)
+    _check_quorum(charter)
     _check_regions(charter)
 
 
@@ -102,6 +105,7 @@ def _check_config(config_json: str) -> None:
 def _check_training(charter: Charter) -> None:
     training, outer = charter.training, charter.outer
     _check_number("training.inner_steps", training.inner_steps, 1, MAX_INNER_STEPS)
+    _check_number("training.target_tokens", training.target_tokens, 0, MAX_TARGET_TOKENS)
     _check_number("training.batch_size", training.batch_size, 1, MAX_BATCH_SEQUENCES)
     _check_number("training.sequence_length", training.sequence_length, 1, MAX_SEQUENCE_BYTES)
     _check_positive("training.inner_lr", training.inner_lr, MAX_RATE)
@@ -171,6 +175,15 @@ def _check_people(charter: Charter) -> None:
                 f"the key of member {member.name} is also a genesis peer: a member's key signs passports "
                 "and runs no peer, so make a second key"
             )
+
+
+def _check_quorum(charter: Charter) -> None:
+    if charter.quorum.kind != "available":
+        return
+    if charter.admission.kind != "open":
+        raise CharterError('quorum.kind "available" is for runs with admission "open": members\' runs need a majority')
+    if charter.genesis.witnesses:
+        raise CharterError('quorum.kind "available" has no witnesses: whoever is there goes on without votes of others')
 
 
 def _check_regions(charter: Charter) -> None:

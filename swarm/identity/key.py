@@ -65,6 +65,24 @@ class Identity:
             raise IdentityError(f"cannot read the identity file {path}: {error.strerror}") from None
         return cls(_decode(raw, path))
 
+    @classmethod
+    def load_or_make(cls, path: Path) -> "Identity":
+        """Reads a key file; makes it first if nothing lies there, so that a crash leaves a whole one or none.
+
+        Raises:
+            UsageError: the folder does not exist.
+            IdentityError: as `load` and `save`.
+        """
+        if not path.exists():
+            beside = path.with_name(f"{path.name}.new")
+            try:
+                beside.unlink(missing_ok=True)
+                cls.generate().save(beside)
+                beside.rename(path)
+            except OSError as error:
+                raise IdentityError(f"cannot write the identity file {path}: {error.strerror}") from None
+        return cls.load(path)
+
     def save(self, path: Path) -> None:
         """Writes the key file, readable by its owner only.
 

@@ -29,7 +29,10 @@ _KIND_OF: dict[type[wire.Frame], Kind] = {
     wire.RecordIs: Kind.RECORD,
     wire.Committed: Kind.RECORD,
     wire.PushRecord: Kind.RECORD,
+    wire.PushRestarts: Kind.RECORD,
+    wire.RestartsAre: Kind.RECORD,
     wire.CharterIs: Kind.CHARTER,
+    wire.TimeIs: Kind.CONTROL,
     wire.CastVote: Kind.VOTE,
     wire.PromiseIs: Kind.VOTE,
     wire.NeedRecords: Kind.CONTROL,
@@ -45,11 +48,20 @@ _KIND_OF: dict[type[wire.Frame], Kind] = {
     wire.Prepare: Kind.REQUEST,
     wire.OpenReduce: Kind.REQUEST,
     wire.GetCharter: Kind.REQUEST,
+    wire.GetTime: Kind.REQUEST,
     wire.GetStatus: Kind.REQUEST,
     wire.GetResults: Kind.REQUEST,
     wire.GetReduced: Kind.REQUEST,
     wire.GetRecords: Kind.REQUEST,
+    wire.GetRestarts: Kind.REQUEST,
+    wire.Park: Kind.REQUEST,
+    wire.RelayTo: Kind.REQUEST,
+    wire.RelayFrom: Kind.CONTROL,
+    wire.RelayData: Kind.RELAYED,
     wire.GetState: Kind.REQUEST,
+    wire.ShowHead: Kind.EVIDENCE,
+    wire.ProveHead: Kind.EVIDENCE,
+    wire.HeadProof: Kind.EVIDENCE,
 }
 
 
@@ -99,7 +111,13 @@ class AuditedStream:
 
         A field that is a memoryview is good until the next frame is received.
         """
-        return wire.decode(await self._stream.receive(max_bytes), expected)
+        payload = await self._stream.receive(max_bytes)
+        self._ledger.received(self.remote, payload)
+        return wire.decode(payload, expected)
+
+    def limit_rate(self, bytes_per_s: int | None) -> None:
+        """Sends no faster than this from now on; None: as fast as the link takes it."""
+        self._stream.limit_rate(bytes_per_s)
 
     def close(self) -> None:
         self._stream.close()

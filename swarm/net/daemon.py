@@ -6,10 +6,8 @@ private folder: whoever reaches it can speak as this peer.
 """
 
 import asyncio
-import shutil
 import socket
 import subprocess
-import tempfile
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +18,7 @@ from multiaddr import Multiaddr
 from swarm.clock import monotonic_s
 from swarm.errors import NetworkError
 from swarm.net.lifeline import tie_to_parent
+from swarm.net.private_folder import PrivateFolder
 
 START_LIMIT_S = 60.0
 _ATTEMPT_LIMIT_S = 20.0
@@ -34,10 +33,10 @@ _LOG = "p2pd.log"
 class Daemon:
     """A running p2pd."""
 
-    def __init__(self, process: subprocess.Popen[bytes], folder: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], folder: PrivateFolder) -> None:
         self._process = process
         self._folder = folder
-        self.control = folder / _CONTROL
+        self.control = folder.path / _CONTROL
         """Path of its unix control socket."""
 
     @classmethod
@@ -67,11 +66,11 @@ class Daemon:
 
     @classmethod
     async def _try_start(cls, identity: Path, listen: Sequence[Multiaddr]) -> tuple["Daemon | None", str]:
-        folder = Path(tempfile.mkdtemp(prefix="tapestry-"))
-        log_path = folder / _LOG
+        folder = PrivateFolder()
+        log_path = folder.path / _LOG
         arguments = [
             str(_binary()),
-            f"-listen=/unix{folder / _CONTROL}",
+            f"-listen=/unix{folder.path / _CONTROL}",
             f"-id={identity}",
             f"-hostAddrs={','.join(str(address) for address in listen)}",
             "-dhtServer",
@@ -87,7 +86,7 @@ class Daemon:
                     arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=tie_to_parent()
                 )
         except OSError as error:
-            shutil.rmtree(folder, ignore_errors=True)
+            folder.remove()
             return None, f"{arguments[0]} cannot be run: {error.strerror}"
         daemon = cls(process, folder)
         deadline = monotonic_s() + _ATTEMPT_LIMIT_S
@@ -109,7 +108,7 @@ class Daemon:
 
     def log(self) -> str:
         """The last lines of its log, as one."""
-        lines = (self._folder / _LOG).read_text(errors="replace").splitlines()
+        lines = (self._folder.path / _LOG).read_text(errors="replace").splitlines()
         return " | ".join(line.strip() for line in lines[-_LOG_LINES_SHOWN:] if line.strip())
 
     async def watch(self) -> NoReturn:
@@ -124,7 +123,7 @@ class Daemon:
         """Ends the daemon and removes its folder."""
         self._process.kill()
         self._process.wait()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.remove()
 
 
 def _check_free(listen: Sequence[Multiaddr]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from hivemind.dht.crypto import DHTRecord, RecordValidatorBase
 from hivemind.dht.node import DHTNode
 from hivemind.dht.routing import DHTID, get_dht_time
+from hivemind.dht.storage import DictionaryDHTValue
 from hivemind.p2p import P2P, PeerID
 from hivemind.utils import MSGPackSerializer
 from hivemind.utils.timed_storage import ValueWithExpiration
@@ -58,10 +59,15 @@ class KademliaDirectory:
         run_id: str,
         accept: Accept,
         entry_points: Sequence[PeerId],
+        *,
+        is_dialable: bool = True,
     ) -> "KademliaDirectory":
-        """Joins the run's DHT through peers the daemon is already connected to."""
+        """Joins the run's DHT through peers the daemon is already connected to.
+
+        Who cannot be dialled reads and announces, and keeps no records for others: they could not ask for them.
+        """
         key = f"tapestry/{run_id}"
-        node = await DHTNode.create(p2p, record_validator=_Validator(key, accept))
+        node = await DHTNode.create(p2p, record_validator=_Validator(key, accept), client_mode=not is_dialable)
         directory = cls(node, key)
         await directory.enter(entry_points)
         return directory
@@ -85,6 +91,13 @@ class KademliaDirectory:
             return ()
         entries = (entry.value for entry in found.value.values() if isinstance(entry, ValueWithExpiration))
         return tuple(value for value in entries if isinstance(value, bytes))
+
+    @property
+    def records(self) -> int:
+        """Records this node keeps or caches, for others as for itself."""
+        storages = (self._node.protocol.storage, self._node.protocol.cache)
+        entries = (entry.value for storage in storages for _, entry in storage.items())
+        return sum(len(value) if isinstance(value, DictionaryDHTValue) else 1 for value in entries)
 
     async def close(self) -> None:
         try:

@@ -105,6 +105,10 @@ class Connection:
         except (TimeoutError, ProtocolError, *GONE):
             self.close()
 
+    def limit_rate(self, bytes_per_s: int | None) -> None:
+        """Paces what is sent from now on, in the kernel."""
+        self._pipe.limit_rate(bytes_per_s)
+
     def close(self) -> None:
         self._is_torn = True
         self._writer.close()
@@ -153,6 +157,9 @@ class Lane:
             self._has_ended = True
             raise StreamLostError(f"lane from {self.remote} has ended")
         return frame
+
+    def limit_rate(self, bytes_per_s: int | None) -> None:
+        self._connection.limit_rate(bytes_per_s)
 
     def close(self) -> None:
         if self._is_closed:

@@ -15,6 +15,7 @@ connection whose stream has ended carries the next one, if that comes soon.
 
 import asyncio
 import os
+import socket
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -99,6 +100,11 @@ class Lanes:
         self._given[ticket.id] = _Given(peer, ticket, now_s + TICKET_LIFETIME_S)
         return ticket
 
+    @property
+    def idle_peers(self) -> frozenset[PeerId]:
+        """To whom connections are kept that carry nothing now."""
+        return frozenset(self._idle)
+
     async def dial(self, peer: PeerId, ticket: Ticket) -> Lane:
         """A lane to the peer that gave this ticket. Raises StreamLostError if none of its addresses answers."""
         return self._begin(self._idle_to(peer) or await self._connect(peer, ticket))
@@ -124,6 +130,41 @@ class Lanes:
         if won is None:
             raise StreamLostError(f"{peer} cannot be dialled directly")
         return won
+
+    def again(self, peer: PeerId) -> Lane | None:
+        """A lane on a connection that is there already and idle; None if there is none."""
+        connection = self._idle_to(peer)
+        return None if connection is None else self._begin(connection)
+
+    async def dial_by(self, made: socket.socket, peer: PeerId, ticket: Ticket) -> Lane:
+        """A lane on a connection made in another way, to the peer that gave this ticket. Raises StreamLostError."""
+        reader, writer = await asyncio.open_connection(sock=made)
+        try:
+            async with asyncio.timeout(_GREETING_LIMIT_S):
+                return self._begin(await self._introduce(peer, ticket, reader, writer))
+        except (TimeoutError, *GONE) as error:
+            raise StreamLostError(f"{peer} does not answer on a direct connection: {error}") from None
+
+    async def accept_by(self, made: socket.socket) -> None:
+        """Takes a connection made in another way like one that came in by the door."""
+        self._accepted(*await asyncio.open_connection(sock=made))
+
+    async def answers(self, peer: PeerId, ticket: Ticket, host: str) -> bool:
+        """Whether the peer that gave this ticket answers at this host: it must end an empty stream under its keys."""
+        ports = dict.fromkeys(port for _, port in ticket.addresses[:_MAX_IDLE])
+        here = msgspec.structs.replace(ticket, addresses=tuple((host, port) for port in ports))
+        try:
+            connection = await self._connect(peer, here)
+        except StreamLostError:
+            return False
+        try:
+            connection.send_end()
+            async with asyncio.timeout(_DIAL_LIMIT_S):
+                return not await connection.receive(0)
+        except (TimeoutError, ProtocolError, *GONE):
+            return False
+        finally:
+            self._drop(connection)
 
     async def close(self) -> None:
         for server in self._servers:
@@ -151,11 +192,25 @@ class Lanes:
 
     async def _take_back(self, lane: Lane, connection: Connection) -> None:
         await lane.done
+        self._sweep()
         idle = self._idle.setdefault(connection.remote, [])
         if connection.is_usable and len(idle) < _MAX_IDLE:
             idle.append((monotonic_s(), connection))
         else:
             self._drop(connection)
+
+    def _sweep(self) -> None:
+        """Drops what has been idle for too long, of all peers: who has left for good is never dialled again."""
+        old_s = monotonic_s() - _IDLE_LIMIT_S
+        for peer, idle in list(self._idle.items()):
+            kept = [(since_s, one) for since_s, one in idle if one.is_usable and since_s > old_s]
+            for each in idle:
+                if each not in kept:
+                    self._drop(each[1])
+            if kept:
+                self._idle[peer] = kept
+            else:
+                del self._idle[peer]
 
     def _drop(self, connection: Connection) -> None:
         self._open.discard(connection)
@@ -170,7 +225,12 @@ class Lanes:
         return tuple(dict.fromkeys(found))
 
     async def _dial(self, peer: PeerId, ticket: Ticket, host: str, port: int) -> Connection:
-        reader, writer = await asyncio.open_connection(host, port)
+        return await self._introduce(peer, ticket, *await asyncio.open_connection(host, port))
+
+    async def _introduce(
+        self, peer: PeerId, ticket: Ticket, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> Connection:
+        """The dialler's side of the opening."""
         try:
             nonce = os.urandom(ID_BYTES)
             writer.write(ticket.id + nonce)
@@ -189,8 +249,12 @@ class Lanes:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def _handle(self, lane: Lane) -> None:
+        """A stream that arrives before anybody serves ends at once; that much shows that this peer can be dialled."""
+        if self._handler is not None:
+            await self._handler(lane)
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        handler = self._handler
         try:
             given, nonces = await self._greet(reader, writer)
         except (TimeoutError, *GONE, ProtocolError):
@@ -200,10 +264,10 @@ class Lanes:
         connection = self._connection(given.peer, reader, writer, outward, inward)
         try:
             # A little longer than the dialler keeps it, so that it is not closed under a stream that begins.
-            while handler is not None and connection.is_usable and await connection.begins(2 * _IDLE_LIMIT_S):
+            while connection.is_usable and await connection.begins(2 * _IDLE_LIMIT_S):
                 lane = Lane(connection)
                 # A task of its own: whoever ends this stream's work does not end the connection.
-                serving = asyncio.ensure_future(handler(lane))
+                serving = asyncio.ensure_future(self._handle(lane))
                 try:
                     await asyncio.wait([serving])
                 finally:

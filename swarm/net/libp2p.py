@@ -20,15 +20,22 @@ from swarm.errors import ProtocolError
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
 from swarm.net.addresses import host_of, peer_of, without_peer
+from swarm.net.circuit import Circuit
+from swarm.net.dialback import DIAL_LIMIT_S, MAX_PORTS, MAX_QUESTION_BYTES, AskDialBack, DialledBack, answers_libp2p
 from swarm.net.lanes import MAX_TICKET_BYTES, Lanes, Ticket
 from swarm.net.pipe import take_over
+from swarm.net.punch import give_lane, open_lane
 from swarm.net.transport import Stream, StreamHandler, StreamLostError
 
 PROTOCOL = "/tapestry/1"
 TICKET_PROTOCOL = "/tapestry/lane/1"
+DIAL_BACK_PROTOCOL = "/tapestry/dial-back/1"
 _LENGTH = struct.Struct("<I")
 _CONNECT_LIMIT_S = 10.0
 _TICKET_LIMIT_S = 5.0
+_DIAL_BACK_LIMIT_S = 2 * DIAL_LIMIT_S + 2.0
+_MAX_DIALLING_BACK = 16
+"""Questions to dial back that are seen to at once; more are refused."""
 _NO_LANE_S = 60.0
 """How long a peer that could not be dialled directly is reached over libp2p before that is tried again."""
 _GONE = (OSError, asyncio.IncompleteReadError, P2PDaemonError, RuntimeError)
@@ -63,6 +70,9 @@ class LibP2PStream:
         except _GONE as error:
             raise StreamLostError(f"stream from {self._remote} ended: {type(error).__name__}") from None
 
+    def limit_rate(self, bytes_per_s: int | None) -> None:
+        """Not here: the daemon's connection carries all streams to a peer."""
+
     def close(self) -> None:
         self._writer.close()
 
@@ -70,20 +80,24 @@ class LibP2PStream:
 class LibP2PTransport:
     """Streams to peers by id; p2pd finds their addresses, or `connect` is told them."""
 
-    def __init__(self, p2p: P2P, listen: Sequence[Multiaddr], say: Callable[[str], None]) -> None:
+    def __init__(self, p2p: P2P, say: Callable[[str], None]) -> None:
         self.p2p = p2p
-        self._listen = listen
         self._say = say
         self.lanes = Lanes()
         self._tickets: dict[PeerId, Ticket] = {}
         self._no_lane_until_s: dict[PeerId, float] = {}
+        self._dialling_back = 0
         assert p2p.peer_id is not None, "an attached P2P knows its id"
         self._peer_id = PeerId(p2p.peer_id.to_base58())
 
     @classmethod
     async def attach(cls, control: Path, listen: Sequence[Multiaddr], say: Callable[[str], None]) -> "LibP2PTransport":
         """Attaches to a running daemon's control socket; lanes listen on the hosts that the daemon listens on."""
-        return cls(await P2P.replicate(HivemindMultiaddr(f"/unix{control}")), listen, say)
+        transport = cls(await P2P.replicate(HivemindMultiaddr(f"/unix{control}")), say)
+        await transport.lanes.listen(sorted({host for address in listen if (host := host_of(address)) is not None}))
+        await transport.p2p.add_binary_stream_handler(TICKET_PROTOCOL, transport._give_ticket)
+        await transport.p2p.add_binary_stream_handler(DIAL_BACK_PROTOCOL, transport._dial_back)
+        return transport
 
     @property
     def peer_id(self) -> PeerId:
@@ -166,6 +180,67 @@ class LibP2PTransport:
         finally:
             stream.close()
 
+    async def is_connected(self, peer: PeerId) -> bool:
+        """Whether the daemon holds a connection to a peer, whoever opened it: streams need no dialling then."""
+        return any(found.peer_id.to_base58() == peer for found in await self.p2p.list_peers())
+
+    def lane_again(self, peer: PeerId) -> Stream | None:
+        """A lane on a connection that is there already and idle."""
+        return self.lanes.again(peer)
+
+    async def punch(self, circuit: Circuit, host: str) -> Stream:
+        """A lane to the other end of a relayed stream, through both routers. Raises StreamLostError."""
+        return await open_lane(self.lanes, circuit, host)
+
+    async def be_punched(self, circuit: Circuit, host: str) -> None:
+        """The other side of `punch`. Raises StreamLostError."""
+        await give_lane(self.lanes, circuit, host)
+
+    async def ask_dial_back(self, peer: PeerId) -> DialledBack:
+        """Asks a peer whether it can dial this one. Raises StreamLostError if it gives no answer."""
+        addresses = await self.addresses()
+        ports = {int(str(value)) for one in addresses for protocol, value in one.items() if protocol.name == "tcp"}
+        hosts = [host for address in addresses if (host := host_of(address)) is not None]
+        question = AskDialBack(tuple(sorted(ports))[:MAX_PORTS], self.lanes.ticket_for(peer, hosts[:MAX_PORTS]))
+        try:
+            async with asyncio.timeout(_DIAL_BACK_LIMIT_S):
+                _, reader, writer = await self.p2p.call_binary_stream_handler(
+                    PeerID.from_base58(peer), DIAL_BACK_PROTOCOL
+                )
+                stream = LibP2PStream(peer, reader, writer)
+                try:
+                    await stream.send(msgspec.msgpack.encode(question))
+                    return wire.decode(await stream.receive(MAX_QUESTION_BYTES), DialledBack)
+                finally:
+                    stream.close()
+        except (*_GONE, StreamLostError, TimeoutError, ProtocolError) as error:
+            raise StreamLostError(f"{peer} does not dial back: {_line(error)}") from None
+
+    async def _dial_back(self, info: StreamInfo, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answers such a question, unless it comes over a relay, whose host would be the wrong one to dial."""
+        stream = LibP2PStream(PeerId(info.peer_id.to_base58()), reader, writer)
+        host = host_of(Multiaddr(str(info.addr)))
+        try:
+            if host is None or "p2p-circuit" in str(info.addr) or self._dialling_back >= _MAX_DIALLING_BACK:
+                return
+            self._dialling_back += 1
+            try:
+                async with asyncio.timeout(_DIAL_BACK_LIMIT_S):
+                    asked = wire.decode(await stream.receive(MAX_QUESTION_BYTES), AskDialBack)
+                    asked.check()
+                    lane, *libp2p = await asyncio.gather(
+                        self.lanes.answers(stream.remote, asked.lane, host),
+                        *(answers_libp2p(host, port) for port in asked.ports),
+                    )
+                    await stream.send(msgspec.msgpack.encode(DialledBack(host, any(libp2p), lane)))
+                    await stream.receive(0)  # the asker closes once it has it
+            finally:
+                self._dialling_back -= 1
+        except (StreamLostError, ProtocolError, TimeoutError):
+            return
+        finally:
+            stream.close()
+
     async def serve(self, handler: StreamHandler) -> None:
         async def accept(info: StreamInfo, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             stream = LibP2PStream(PeerId(info.peer_id.to_base58()), reader, writer)
@@ -175,8 +250,6 @@ class LibP2PTransport:
                 stream.close()
 
         self.lanes.serve(handler)
-        await self.lanes.listen(sorted({host for address in self._listen if (host := host_of(address)) is not None}))
-        await self.p2p.add_binary_stream_handler(TICKET_PROTOCOL, self._give_ticket)
         await self.p2p.add_binary_stream_handler(PROTOCOL, accept)
 
     async def close(self) -> None:

@@ -279,6 +279,9 @@ class _End:
                 raise StreamLostError(f"stream from {self.remote} is closed")
             await self._changed.wait()
 
+    def limit_rate(self, bytes_per_s: int | None) -> None:
+        """Not here: links have their declared rates."""
+
     def close(self) -> None:
         if self._closed:
             return

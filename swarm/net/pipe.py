@@ -8,11 +8,20 @@ the stream then.
 
 import asyncio
 import socket
+import sys
 from typing import cast
 
 _AHEAD_BYTES = 64 * 1024
 """Received before anybody reads; then the other end has to wait."""
-_WRITE_BUFFER_BYTES = 1024 * 1024
+_WRITE_BUFFER_BYTES = 128 * 1024
+_UNSENT_BYTES = 64 * 1024
+"""What the kernel holds of a connection beyond what is on its way. More would leave lanes that ended at different times
+in the buffers alone, where nobody can even them out."""
+_TCP_NOTSENT_LOWAT = 25
+_SO_MAX_PACING_RATE = 47
+"""Linux's; the socket module of Python 3.11 has neither."""
+_CAN_BE_PACED = sys.platform == "linux"
+_MAX_PACED_BYTES_PER_S = 2**31 - 1
 _WAKE_BYTES = 256 * 1024
 """Of a long read, received in the kernel before this process is woken: on a slow link a packet at a time costs more."""
 
@@ -44,10 +53,13 @@ class Pipe(asyncio.BufferedProtocol):
         found: socket.socket | None = transport.get_extra_info("socket")
         self._tcp = found if found is not None and found.family in (socket.AF_INET, socket.AF_INET6) else None
         self._wake_bytes = 1
+        self._paced_at = _MAX_PACED_BYTES_PER_S
         if has_ended or transport.is_closing():
             self._error = ConnectionResetError("the other end has left")
             return
         transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
+        if self._tcp is not None and _CAN_BE_PACED:
+            self._tcp.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
         transport.set_protocol(self)
         transport.resume_reading()  # the protocol before may have paused it
 
@@ -118,6 +130,13 @@ class Pipe(asyncio.BufferedProtocol):
             self._reading = self._target = None
             self._least = 0
             self._wake_at(1)  # also when the read was cancelled
+
+    def limit_rate(self, bytes_per_s: int | None) -> None:
+        """Bytes per second that the kernel sends at most, where it can do that; None: no limit."""
+        limit = _MAX_PACED_BYTES_PER_S if bytes_per_s is None else min(bytes_per_s, _MAX_PACED_BYTES_PER_S)
+        if self._tcp is not None and _CAN_BE_PACED and limit != self._paced_at and not self._transport.is_closing():
+            self._tcp.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, limit)
+            self._paced_at = limit
 
     def _wake_at(self, count: int) -> None:
         """Bytes that must have arrived before the kernel wakes this process; never more than the read at hand needs."""

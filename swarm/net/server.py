@@ -1,7 +1,7 @@
 """The door: every incoming stream says who it is before it may ask, and a stream that breaks the rules is closed.
 
-A stranger without a passport may ask for the charter and for nothing else. Refused frames are counted and shown; they
-change nothing.
+A stranger without a passport may ask for the charter and the time, and for nothing else. Refused frames are counted and
+shown; they change nothing.
 """
 
 import asyncio
@@ -75,6 +75,8 @@ class Server:
         passport, request = await self._greet(stream)
         if isinstance(request, wire.GetCharter):
             await stream.send(wire.CharterIs(self._charter_bytes))
+        elif isinstance(request, wire.GetTime):
+            await stream.send(wire.TimeIs(self._wall_clock()))
         elif isinstance(passport, str):
             await _refuse(stream, passport)
             raise ProtocolError(f"not admitted: {passport}")

@@ -36,6 +36,10 @@ class Stream(Protocol):
         """
         ...
 
+    def limit_rate(self, bytes_per_s: int | None) -> None:
+        """Sends no faster than this from now on; None: as fast as the link takes it. A hint where it cannot be done."""
+        ...
+
     def close(self) -> None:
         """Closes both directions at once; the other end sees StreamLostError after what was already sent."""
         ...

@@ -25,6 +25,12 @@ def read_announcement(data: bytes, run: Run, now_s: float) -> wire.Announcement 
     return entry if is_fresh else None
 
 
+def read_old_announcement(data: bytes, run: Run) -> wire.Announcement | None:
+    """As `read_announcement`, of any age: good for nothing but the addresses in it."""
+    found = _verified(data, run)
+    return None if found is None else found[0]
+
+
 @lru_cache(_REMEMBERED)
 def _verified(data: bytes, run: Run) -> tuple[wire.Announcement, Passport] | None:
     """What does not depend on the time: most entries are the same bytes at the next look."""

@@ -28,8 +28,16 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Charter file; fetched from the peer joined if left out."""
     run_id: str | None = None
     """The run this peer insists on."""
+    restart: str | None = None
+    """Founders' restart to take, and to hand to others."""
     max_rounds: int | None = None
     """Stop when the head has reached this round."""
+    checkpoints: int = 2
+    """How many states of past rounds stay on disk."""
+    began_s: float = 0.0
+    """When the command was started that this node belongs to (`swarm.clock.process_s`); 0 for the node's own start."""
+    walls: str = ""
+    """What the node process is kept from, in a sentence to repeat; filled in by who starts it."""
     parent_pid: int = 0
     control_fd: int = -1
     """Socket to the trainer."""

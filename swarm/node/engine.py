@@ -5,11 +5,9 @@ give it the in-memory network and made-up updates. Every byte it sends goes thro
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
-
-import numpy as np
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 
 from swarm import events
 from swarm.charter import passport as passports
@@ -21,57 +19,36 @@ from swarm.identity.peer_id import PeerId
 from swarm.net import wire
 from swarm.net.audited import AuditedDirectory, AuditedStream, AuditedTransport
 from swarm.net.calls import Caller
+from swarm.net.relay import Relay
 from swarm.net.server import Server
 from swarm.net.transport import Directory, Transport
-from swarm.node.announcements import MAX_CLOCK_SKEW_S, read_announcement
+from swarm.node.chains import Chains
+from swarm.node.evidence import Evidence
+from swarm.node.presence import Presence
+from swarm.node.reach import Reach
+from swarm.node.round_length import is_round_over
+from swarm.node.work import Trainer, Work
 from swarm.round.acceptor import Acceptor
 from swarm.round.context import Context, Offer
 from swarm.round.round import Behind, run_round
 from swarm.round.service import serve_round
-from swarm.round.settle import settle
 from swarm.sovereignty.gate import Gate
 from swarm.sovereignty.ledger import Ledger
 from swarm.state.catchup import CatchUp
+from swarm.state.chain import load_restarts
+from swarm.state.checkpoints import Checkpoints
 from swarm.state.donor import Donor
 from swarm.state.electorate import few_of
 from swarm.state.head import Head
+from swarm.state.partial import Partials
 from swarm.state.resume import resume
 from swarm.state.run import Run
 from swarm.state.store import Store
-from swarm.vector.feedback import carry_in
+from swarm.state.upload import Upload
 
-ANNOUNCE_EVERY_S = 5.0
-ANNOUNCEMENT_LIFETIME_S = 30.0
-LOOK_EVERY_S = 1.0
-LONGEST_LOOK_S = 15.0
-LOOKED_AT_PER_S = 64
-"""Entries a peer that does not lead reads per second: in a large swarm it looks less often."""
 MOST_DONORS = 8
 """Peers asked at once where they stand; the next try asks others."""
 CATCH_UP_TRIES = 30
-
-
-@dataclass(frozen=True)
-class Update:
-    """What a trainer made of a round's inner steps: base minus local weights (or a mean gradient), float32 [N].
-
-    The engine takes the vector over and writes to it, until it asks the trainer to begin again.
-    """
-
-    update_N: np.ndarray
-    tokens: int
-
-
-class Trainer(Protocol):
-    """Where updates come from."""
-
-    def begin(self, head: Head) -> "asyncio.Future[Update]":
-        """Starts inner steps from a head's base; the future becomes their update."""
-        ...
-
-    async def abandon(self) -> None:
-        """The round is over without this update; returns once the trainer can begin anew."""
-        ...
 
 
 class Engine:
@@ -93,30 +70,40 @@ class Engine:
         wall_clock: WallClock,
         addresses: Sequence[str] = (),
         is_dialable: bool = True,
+        downloads: Path | None = None,
+        evidence: Evidence | None = None,
     ) -> None:
+        """`downloads` is a folder that what is downloaded outlives the process in; without it, none does.
+
+        `evidence` is what this peer shows of its ledger; without it, nobody witnesses it.
+        """
         self.run_info = run
         self._identity = identity
-        self._passport = passport
         self._store = store
-        self._sink = sink
+        self._upload = Upload(lambda: self._transport.rates_bps[0])
+
+        def seen(event: events.AnyEvent) -> None:
+            self._upload.see(event)
+            sink(event)
+
+        self._sink = seen
         self._wall_clock = wall_clock
-        self._addresses = tuple(addresses)
-        self._is_dialable = is_dialable
+        self._relay = Relay()
         self._ledger = ledger
         self._transport = AuditedTransport(transport, ledger, gate.standing)
-        self._directory = AuditedDirectory(directory, ledger, gate.standing)
+        audited = AuditedDirectory(directory, ledger, gate.standing)
+        self._presence = Presence(run, identity, passport, audited, wall_clock, self._open_round, self._say)
+        self._presence.mine.addresses, self._presence.mine.is_dialable = tuple(addresses), is_dialable
         self._gate = gate
         encoded = passports.encode(passport)
         self._encoded_passport = encoded
         self._caller = Caller(self._transport, wire.Hello(run.id, encoded))
-        self._donor = Donor(run, store)
-        self._known: dict[PeerId, wire.Announcement] = {}
-        self._phase = "joining"
+        self._donor = Donor(run, store, self._upload)
+        self._evidence = evidence
+        self._partials = Partials(run, downloads, self._say)
+        self._checkpoints = Checkpoints(run, identity.peer_id, store, sink)
         self._catch_ups = 0
-        self._passed_over = 0
-        self._tokens = 0
-        self._tokens_per_s = 0.0
-        self._announce_now = asyncio.Event()
+        self._work: Work | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self.ctx: Context | None = None
         self._server = Server(
@@ -139,22 +126,22 @@ class Engine:
             StateError: the state folder cannot be used.
         """
         await self._transport.serve(self._server.handle)
-        await self._look()
+        await self._presence.look()
         acceptor = Acceptor(self._store)
         began_s = monotonic_s()
         head = await resume(self.run_info, self._store, self._say)
         source, received = "disk", 0
         head_or_none = head
         for attempt in range(CATCH_UP_TRIES):
-            donors = self._donors([*self._known, *seeds], attempt)
-            catching = CatchUp(self.run_info, self._store, self._caller, donors, self._say)
+            donors = self._donors([*self._presence.known, *seeds], attempt)
+            catching = CatchUp(self.run_info, self._store, self._caller, donors, self._partials, self._sink)
             try:
                 caught = await catching.run(head_or_none)
             except NetworkError:
                 if attempt + 1 == CATCH_UP_TRIES:
                     raise
                 await asyncio.sleep(1.0)
-                await self._look()
+                await self._presence.look()
                 continue
             if head is None or caught.head.round > head.round:
                 source = "replay" if caught.replayed else "download"
@@ -180,65 +167,103 @@ class Engine:
             acceptor=acceptor,
             head=head,
             sink=self._sink,
-            is_dialable=self._is_dialable,
+            is_dialable=self._presence.mine.is_dialable,
             announced=self.announced,
             link=self._transport,
         )
+        taken = load_restarts(self._store)
+        if taken:
+            self.restart(taken)
+        self._chains = Chains(self.ctx, self._caller, self._partials, self._checkpoints, self._sink)
         self._tasks = [
-            asyncio.create_task(self._keep_looking()),
-            asyncio.create_task(self._keep_announcing()),
+            asyncio.create_task(self._presence.keep_looking(self._leads, self._hurry)),
+            asyncio.create_task(self._presence.keep_announcing()),
+            asyncio.create_task(self._checkpoints.run()),
+            *([] if self._evidence is None else [asyncio.create_task(self._evidence.run(self._caller))]),
+            asyncio.create_task(self._chains.keep_comparing()),
         ]
         return head
+
+    async def come_up(self) -> None:
+        """Follows what was committed since `start`: trainers import for seconds, and an old base wastes their steps."""
+        await self._catch_up()
 
     async def run(self, trainer: Trainer, max_rounds: int | None) -> None:
         """Takes part in rounds until the head has reached `max_rounds`, or for ever."""
         ctx = self._context
-        residual_N = np.zeros(self.run_info.grid.elements, np.float32)
+        residual_N = self._checkpoints.residual_at(ctx.head)
+        work = self._work = Work(self.run_info, ctx.me, trainer, residual_N, self._sink)
+        if self.run_info.charter.quorum.island:
+            ctx.train_on = partial(self._train_on, work)
         while max_rounds is None or ctx.head.round < max_rounds:
-            training = trainer.begin(ctx.head)
+            last = ctx.archive.committed(ctx.head.round)
+            work.begin(ctx.head, None if last is None else last.roster)
+            self._presence.mine.tokens = 0
             self._enter("training")
-            pending = asyncio.ensure_future(self._offer(training, residual_N))
+            await self._checkpoints.keep(ctx.head, residual_N)
+            self._pending = asyncio.ensure_future(self._offer(work.offer(ctx.head)))
             opened = ctx.round
             try:
-                end = await run_round(ctx, pending)
+                end = await run_round(ctx, self._pending)
                 # That others are ahead is a claim until their records prove it: the inner steps go on meanwhile.
                 while isinstance(end, Behind) and not await self._catch_up():
                     ctx.doubt_claims()
-                    end = await run_round(ctx, pending)
+                    end = await run_round(ctx, self._pending)
+                offer = await work.ended(self._pending, end.offer)
             finally:
-                pending.cancel()
-            if isinstance(end, Behind):
-                await trainer.abandon()
-                decided = ctx.archive.committed(opened)
-                if end.offer is not None and decided is not None:
-                    settle(self.run_info, ctx.me, end.offer, decided, ctx.reduction)
-                elif end.offer is not None:
-                    residual_N[:] = 0  # nobody can say what was counted, and the base is far from where it was made
-            elif end.offer is None:
-                await trainer.abandon()
-                self._sink(events.UpdateLate(round=end.committed.decided.value.round, tokens=self._tokens))
+                self._pending.cancel()
+            decided = ctx.archive.committed(opened)
+            if offer is not None and decided is not None:
+                work.counted(offer, decided, ctx.reduction, head=ctx.head.round)
+            elif offer is None and ctx.head.round == opened:
+                await work.missed(opened, self._presence.mine.tokens)
             else:
-                settle(self.run_info, ctx.me, end.offer, end.committed.decided, ctx.reduction)
+                await work.lost(opened, offer, self._presence.mine.tokens)
             self._report_bytes()
+            if self._evidence is not None:
+                peers = (ctx.electorate.voters | self._presence.known.keys()) - ctx.electorate.undialable
+                self._evidence.round_ended(ctx.head.round, peers)
+        await self._checkpoints.keep(ctx.head, residual_N)
+
+    def restart(self, documents: tuple[bytes, ...]) -> None:
+        """Hands this peer the founders' restarts from its user.
+
+        Raises:
+            ProtocolError: they are not good, or another restart of the same term was taken.
+        """
+        self._context.told_restarts(documents)
 
     async def leave(self) -> None:
-        """Says goodbye and stops everything."""
+        """Says goodbye, waits for the last checkpoint, and stops everything."""
         self._enter("leaving")
-        for task in self._tasks:
-            task.cancel()
         try:
-            await self._announce()
+            await self._presence.announce()
         except (TimeoutError, OSError):
             self._say("could not say goodbye in the directory; the entry expires by itself")
+        try:
+            await self._checkpoints.finish()
+            if self._evidence is not None:
+                await self._evidence.finish(self._caller)
+        finally:
+            for task in self._tasks:
+                task.cancel()
         if self.ctx is not None:
             self.ctx.close()
 
     def progress(self, tokens: int, tokens_per_s: float) -> None:
         """What the trainer has done in this round, for the next announcement."""
-        self._tokens, self._tokens_per_s = tokens, tokens_per_s
+        self._presence.mine.tokens, self._presence.mine.tokens_per_s = tokens, tokens_per_s
+
+    def stand(self, reach: Reach) -> None:
+        """How others reach this peer from now on."""
+        mine = self._presence.mine
+        mine.is_dialable, mine.addresses, mine.relays = reach.is_dialable, reach.addresses, reach.relays
+        if self.ctx is not None:
+            self.ctx.is_dialable = reach.is_dialable
+        self._presence.tell()
 
     def announced(self) -> Mapping[PeerId, wire.Announcement]:
-        return self._known
+        return self._presence.known
 
     @property
     def keeping(self) -> Sequence[asyncio.Task[None]]:
@@ -256,20 +281,28 @@ class Engine:
         assert self.ctx is not None, "start() comes first"
         return self.ctx
 
-    async def _offer(self, training: "asyncio.Future[Update]", residual_N: np.ndarray) -> Offer:
-        update = await training
-        self._tokens = update.tokens
+    def _train_on(self, work: Work, offer: Offer) -> "asyncio.Future[Offer] | None":
+        if not work.may_train_on:
+            return None
+        self._pending = asyncio.ensure_future(self._offer(work.train_on(offer)))
+        return self._pending
+
+    async def _offer(self, coming: Coroutine[None, None, Offer]) -> Offer:
+        offer = await coming
+        self._presence.mine.tokens = offer.tokens
         self._enter("ready")
-        return Offer(carry_in(update.update_N, residual_N), residual_N, update.tokens)
+        return offer
 
     async def _catch_up(self) -> bool:
         """Follows others' verified records; whether the head has moved."""
         ctx = self._context
         before = ctx.head.round
-        await self._look()
+        await self._presence.look()
         self._catch_ups += 1
-        donors = self._donors([*ctx.electorate.peers, *self._known], self._catch_ups)
-        catching = CatchUp(self.run_info, self._store, self._caller, donors, self._say)
+        donors = self._donors([*ctx.electorate.peers, *self._presence.known], self._catch_ups)
+        if ctx.is_restart_due or ctx.news.better is not None:
+            return await self._chains.go_over(donors)
+        catching = CatchUp(self.run_info, self._store, self._caller, donors, self._partials, self._sink)
         try:
             caught = await catching.run(ctx.head)
         except NetworkError as error:
@@ -292,6 +325,10 @@ class Engine:
         match request:
             case wire.GetRecords():
                 await self._donor.give_records(stream, request)
+            case wire.ShowHead() if self._evidence is not None:
+                await self._evidence.serve(stream, request)
+            case wire.Park() | wire.RelayTo():
+                await self._relay.attend(stream, request)
             case _ if self.ctx is None:
                 await stream.send(wire.Refusal("joining", "this peer has no state yet"))
             case wire.GetState():
@@ -302,85 +339,27 @@ class Engine:
     # --- directory ----------------------------------------------------------------------------------------------------
 
     def _enter(self, phase: str) -> None:
-        self._phase = phase
-        self._announce_now.set()
+        self._presence.enter(phase)
 
-    async def _keep_announcing(self) -> None:
-        while True:
-            try:
-                await self._announce()
-            except (TimeoutError, OSError) as error:
-                self._say(f"the directory did not take the announcement ({error}); trying again")
-            self._announce_now.clear()
-            try:
-                async with asyncio.timeout(ANNOUNCE_EVERY_S):
-                    await self._announce_now.wait()
-            except TimeoutError:
-                continue
+    def _open_round(self) -> int:
+        return 0 if self.ctx is None else self.ctx.round
 
-    async def _announce(self) -> None:
-        me = self._identity.peer_id
-        entry = wire.Announcement(
-            run_id=self.run_info.id,
-            peer=me,
-            region=self._passport.payload.region,
-            passport=self._encoded_passport,
-            addresses=self._addresses,
-            round=0 if self.ctx is None else self.ctx.round,
-            tokens=self._tokens,
-            tokens_per_s=self._tokens_per_s,
-            phase=self._phase,
-            at=self._wall_clock(),
-        )
-        self._known[me] = entry
-        sealed = wire.encode_sealed(wire.seal(self._identity, entry))
-        await self._directory.announce(sealed, ANNOUNCEMENT_LIFETIME_S)
-
-    async def _keep_looking(self) -> None:
-        while True:
-            await asyncio.sleep(self._until_next_look_s())
-            await self._look()
-
-    def _until_next_look_s(self) -> float:
-        """Who leads has to know whom to wait for; others keep a view in case it becomes their turn."""
+    def _leads(self) -> bool:
         ctx = self._context
-        if ctx.ballot(max(1, ctx.attempt)).leader == ctx.me:
-            return LOOK_EVERY_S
-        return min(max(LOOK_EVERY_S, len(self._known) / LOOKED_AT_PER_S), LONGEST_LOOK_S)
+        return ctx.ballot(max(1, ctx.attempt)).leader == ctx.me
 
-    async def _look(self) -> None:
-        """Refreshes who is known; entries that do not verify or are old are passed over."""
-        try:
-            found = await self._directory.announcements()
-        except (TimeoutError, OSError):
-            return  # the last view stays
-        fresh: dict[PeerId, wire.Announcement] = {}
-        passed_over, now_s = 0, self._wall_clock()
-        for data in found:
-            entry = read_announcement(data, self.run_info, now_s)
-            if entry is None:
-                passed_over += 1
-            elif entry.phase != "leaving":
-                known = self._known.get(entry.peer)
-                fresh[entry.peer] = entry if known is None or entry.at >= known.at else known
-        mine = self._known.get(self._identity.peer_id)
-        if mine is not None:
-            fresh[self._identity.peer_id] = mine
-        self._known = fresh
-        self._report_passed_over(passed_over, len(found))
-
-    def _report_passed_over(self, count: int, entries: int) -> None:
-        """Once each time that entries begin to be unusable."""
-        if count and not self._passed_over:
-            self._say(
-                f"{count} of {entries} entries in the directory are passed over: not signed or admitted, or of another "
-                f"time (more than {MAX_CLOCK_SKEW_S:.0f} s from this machine's clock)"
-            )
-        self._passed_over = count
+    def _hurry(self) -> None:
+        """Ends this peer's inner steps when the announcements say that the round is over, whatever it had planned."""
+        if self.ctx is None or self._work is None:
+            return
+        target = self.run_info.charter.training.target_tokens
+        open_round, electors = self.ctx.round, self.ctx.electorate.peers
+        if is_round_over(target, open_round, electors, self._presence.known, self._wall_clock()):
+            self._work.hurry()
 
     def _report_bytes(self) -> None:
         totals = {kind.value: count for kind, count in self._ledger.totals.items()}
-        self._sink(events.BytesOut(round=self.head.round, by_kind=totals, peers=len(self._known)))
+        self._sink(events.BytesOut(round=self.head.round, by_kind=totals, peers=len(self._presence.known)))
 
     def _say(self, text: str) -> None:
         self._sink(events.Note(text=text))

@@ -1,5 +1,9 @@
-"""Where a node's events go: one JSON line each, on stdout for whoever started it and in the state folder to stay."""
+"""Where a node's events go: one JSON line each, on stdout for whoever started it and in the state folder to stay.
 
+A line that a full disk or a power cut has torn is closed before the next one, so that only it is lost.
+"""
+
+import os
 import sys
 from pathlib import Path
 
@@ -14,7 +18,11 @@ class EventLog:
     def __init__(self, folder: Path) -> None:
         self._path = folder / "events.jsonl"
         try:
-            self._file = self._path.open("ab", buffering=0)
+            self._file = self._path.open("ab+", buffering=0)
+            if self._file.seek(0, os.SEEK_END):
+                self._file.seek(-1, os.SEEK_END)
+                if self._file.read(1) != b"\n":
+                    self._file.write(b"\n")
         except OSError as error:
             raise StateError(f"cannot write {self._path}: {error.strerror}") from None
 
@@ -24,6 +32,7 @@ class EventLog:
         sys.stdout.buffer.write(line)
         sys.stdout.buffer.flush()
         try:
-            self._file.write(line)
+            while line:
+                line = line[self._file.write(line) :]  # an unbuffered write may take only a part; the next says why
         except OSError as error:
             raise StateError(f"cannot write {self._path}: {error.strerror}") from None

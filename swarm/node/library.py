@@ -5,6 +5,7 @@
     ...loss.backward(); optimizer.step(); optimizer.zero_grad()
 
 The loop's own process is the trainer, so nothing but its author keeps it off the network: its isolation is "none".
+Started by `tapestry peer --trainer`, the same script is confined: it takes the place that its peer has kept for it.
 """
 
 import logging
@@ -15,8 +16,12 @@ from typing import TYPE_CHECKING, Self
 
 from swarm import events
 from swarm.charter import files, signing
-from swarm.errors import UnlabelledDataError, UsageError
+from swarm.charter.signing import SignedCharter
+from swarm.clock import process_s
+from swarm.errors import PolicyError, UnlabelledDataError, UsageError
+from swarm.isolation.levels import NONE, UNCONFINED, is_enough, refusal
 from swarm.node.config import ANY_PORT, NodeConfig
+from swarm.node.given import GivenNode, is_given
 from swarm.node.paths import default_state
 from swarm.node.spawn import NodeProcess, wait_for_charter
 from swarm.sovereignty.labels import Label, strictest
@@ -35,9 +40,9 @@ PathText = str | Path
 class Swarm:
     """This process's place in a run; `close` (or leaving a `with` block) leaves the swarm cleanly."""
 
-    def __init__(self, node: NodeProcess, charter_path: Path) -> None:
+    def __init__(self, node: NodeProcess | GivenNode, signed: SignedCharter) -> None:
         self._node = node
-        self.charter = files.read(charter_path).charter
+        self.charter = signed.charter
         self.run_id = signing.run_id(self.charter)
 
     def wrap(self, model: "torch.nn.Module", optimizer: "torch.optim.Optimizer") -> "SwarmOptimizer":
@@ -52,7 +57,8 @@ class Swarm:
 
         shared = SharedVectors(self._node.shared_fd, self.charter.model.parameters)
         end = TrainerEnd(self._node.control)
-        end.await_charter()
+        if isinstance(self._node, NodeProcess):
+            end.await_charter()
         return SwarmOptimizer(model, optimizer, end, shared, self.charter.training)
 
     def events(self) -> list[events.AnyEvent]:
@@ -90,6 +96,9 @@ def join(
 ) -> Swarm:
     """Starts the node process and waits until it has verified the run's charter.
 
+    In a script that `tapestry peer --trainer` started the node runs already: then the peer's own settings count, and
+    all arguments are ignored.
+
     Args:
         charter: charter file; fetched from the swarm if left out.
         bootstrap: multiaddrs to join through, each ending in /p2p/<peer id>.
@@ -106,8 +115,11 @@ def join(
     Raises:
         UsageError: nothing to join through, or a file that does not exist.
         UnlabelledDataError: a members' run, and nothing says what the data may be used for.
+        PolicyError: the policy demands a trainer that is isolated.
         NetworkError: the node could not come up; the message is its cause.
     """
+    if is_given():
+        return _take_place(GivenNode())
     if not bootstrap and charter is None:
         raise UsageError("give swarm.join a charter file, a bootstrap address, or both")
     folder = Path(state) if state is not None else default_state()
@@ -126,6 +138,7 @@ def join(
             charter=_text(charter),
             run_id=run_id,
             max_rounds=max_rounds,
+            began_s=process_s(),
         )
     )
     try:
@@ -133,7 +146,14 @@ def join(
     except BaseException:
         node.close()
         raise
-    return Swarm(node, Path(ready.path))
+    return Swarm(node, files.read(Path(ready.path)))
+
+
+def _take_place(node: GivenNode) -> Swarm:
+    """Waits until the peer's node has verified the charter."""
+    from swarm.node.link import TrainerEnd
+
+    return Swarm(node, files.decode_toml(TrainerEnd(node.control).await_charter()))
 
 
 def _datasets(policy: PathText | None, charter: PathText | None) -> Sequence[Dataset] | None:
@@ -143,7 +163,10 @@ def _datasets(policy: PathText | None, charter: PathText | None) -> Sequence[Dat
         beside = Path(charter).with_name("policy.toml")
         path = beside if beside.exists() else None
     if path is not None:
-        return read_policy(path).datasets
+        read = read_policy(path)
+        if not is_enough(NONE, read.isolation):
+            raise PolicyError(f"{refusal(*UNCONFINED, read.isolation)}: start it with tapestry peer --trainer")
+        return read.datasets
     if charter is not None and files.read(Path(charter)).charter.admission.kind == "open":
         _log.warning("open run, no policy: what this loop trains on is taken to be open data (policy=FILE labels it)")
         return None

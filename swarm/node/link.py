@@ -3,34 +3,45 @@
 The trainer's side is synchronous (`TrainerEnd`), the node's is asyncio (`NodeEnd`). Who may touch which vector when:
 
   base_N     written by the node just before `Base` or `Stop`; read by the trainer until its `UpdateMade` or `Yielded`
-  update_N   written by the trainer just before `UpdateMade`; read by the node before its next `Base`
+  update_N   written by the trainer just before `UpdateMade`; read by the node before its next `Base` or `GoOn`
 """
 
 import asyncio
 import select
 import socket
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
+from swarm import events
 from swarm.errors import ModelError, NetworkError
-from swarm.node.engine import Update
+from swarm.node.control import ControlSocket
 from swarm.node.shared import SharedVectors
+from swarm.node.work import Update
 from swarm.state.head import Head
 
-MAX_MESSAGE_BYTES = 64 * 1024
+MAX_REPORT_BYTES = 4096
+"""A trainer's longest message."""
+_READ_BYTES = 64 * 1024
+_LOSS_DIGITS = 4
+"""Of figures that are only shown or estimated: a trainer cannot hide much in them."""
 
 
 class Message(msgspec.Struct, frozen=True, tag=True, tag_field="t", forbid_unknown_fields=True):
     """One JSON line on the control socket."""
 
 
+class Confined(Message, frozen=True):
+    """The first message of a trainer's launcher, before the trainer runs: how far the kernel keeps it in."""
+
+    isolation: str
+    """A level of `swarm.isolation.levels`."""
+    detail: str
+
+
 class TrainerHello(Message, frozen=True):
     schema_digest: str
-    isolation: str
-    detail: str
 
 
 class Progress(Message, frozen=True):
@@ -48,6 +59,22 @@ class UpdateMade(Message, frozen=True):
     loss: float | None
     """None if the trainer reports none, or it is no finite number."""
     steps: int
+    tokens_per_s: float = 0.0
+    step_s: float = 0.0
+    """What the shortest step takes."""
+
+
+class Imported(Message, frozen=True):
+    """The built-in trainer has imported what it needs."""
+
+    seconds: float
+    """Since its process was started."""
+
+
+class SetUp(Message, frozen=True):
+    """What the built-in trainer computes with."""
+
+    event: events.TrainerSetUp
 
 
 class Yielded(Message, frozen=True):
@@ -57,13 +84,28 @@ class Yielded(Message, frozen=True):
 
 
 class Begin(Message, frozen=True):
-    """First message of a node: the run's verified charter is in this file."""
+    """First message of a node."""
 
     charter: str
+    """The run's verified charter, as TOML: a confined trainer cannot open the state folder."""
 
 
 class Base(Message, frozen=True):
     """Train from the vector in `base_N`."""
+
+    round: int
+    seconds: float | None = None
+    """For so long; without it the charter's number of inner steps."""
+
+
+class GoOn(Message, frozen=True):
+    """No quorum can be reached: make the charter's number of inner steps more, from the weights as they are."""
+
+    round: int
+
+
+class Finish(Message, frozen=True):
+    """Hand over the update after the step that is being made."""
 
     round: int
 
@@ -81,8 +123,8 @@ class Stop(Message, frozen=True):
     reason: str
 
 
-FromTrainer = TrainerHello | Progress | UpdateMade | Yielded
-FromNode = Begin | Base | Abandon | Stop
+FromTrainer = Confined | Imported | TrainerHello | SetUp | Progress | UpdateMade | Yielded
+FromNode = Begin | Base | GoOn | Finish | Abandon | Stop
 
 M = TypeVar("M")
 
@@ -104,7 +146,7 @@ class TrainerEnd:
         """Waits for the next message. Raises NetworkError when the node process has ended."""
         while b"\n" not in self._buffer:
             try:
-                data = self._control.recv(MAX_MESSAGE_BYTES)
+                data = self._control.recv(_READ_BYTES)
             except OSError:
                 data = b""
             if not data:
@@ -113,11 +155,11 @@ class TrainerEnd:
         line, self._buffer = self._buffer.split(b"\n", 1)
         return _FROM_NODE.decode(line)
 
-    def await_charter(self) -> Path:
-        """Waits for the node to have verified the run's charter. Raises NetworkError when it ends first."""
+    def await_charter(self) -> str:
+        """Waits for the node to have verified the run's charter (TOML). Raises NetworkError when it ends first."""
         message = self.receive()
         assert isinstance(message, Begin), "a node begins with Begin"
-        return Path(message.charter)
+        return message.charter
 
     def poll(self) -> FromNode | None:
         """The next message if there is one."""
@@ -135,14 +177,12 @@ class NodeEnd:
 
     def __init__(
         self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
+        control: ControlSocket,
         shared: SharedVectors,
         schema_digest: str,
         on_message: Callable[[FromTrainer], None],
     ) -> None:
-        self._reader = reader
-        self._writer = writer
+        self._control = control
         self._shared = shared
         self._schema_digest = schema_digest
         self._on_message = on_message
@@ -157,21 +197,28 @@ class NodeEnd:
         cls,
         control_fd: int,
         shared: SharedVectors,
-        charter: Path,
+        charter: str,
         schema_digest: str,
         on_message: Callable[[FromTrainer], None],
     ) -> "NodeEnd":
-        """Takes the socket and tells the trainer where the charter is."""
-        control = socket.socket(fileno=control_fd)
-        reader, writer = await asyncio.open_connection(sock=control, limit=MAX_MESSAGE_BYTES)
-        end = cls(reader, writer, shared, schema_digest, on_message)
-        end._send(Begin(str(charter)))
+        """Takes the socket and tells the trainer the charter."""
+        control = ControlSocket(socket.socket(fileno=control_fd), MAX_REPORT_BYTES)
+        end = cls(control, shared, schema_digest, on_message)
+        end._send(Begin(charter))
         return end
 
     async def listen(self) -> None:
-        """Takes the trainer's messages until it closes its end. Raises ModelError for a trainer with another model."""
-        while line := await self._next_line():
-            message = _FROM_TRAINER.decode(line)
+        """Takes the trainer's messages until it closes its end.
+
+        Raises:
+            ModelError: it trains another model, or says or sends what it may not.
+        """
+        is_first = True
+        while line := await self._control.readline():
+            message = _read_report(line)
+            if isinstance(message, Confined) and not is_first:
+                raise ModelError("the trainer speaks of its own confinement: only what started it can")
+            is_first = False
             match message:
                 case TrainerHello():
                     if message.schema_digest != self._schema_digest:
@@ -182,28 +229,36 @@ class NodeEnd:
                 case UpdateMade() if message.round == self._round:
                     self._idle.set()
                     if self._update is not None and not self._update.done():
-                        self._update.set_result(Update(self._shared.update_N, message.tokens))
+                        self._update.set_result(
+                            Update(self._shared.update_N, message.tokens, message.tokens_per_s, message.step_s)
+                        )
                 case UpdateMade() | Yielded():
                     self._idle.set()
                 case _:
                     pass
             self._on_message(message)
 
-    async def _next_line(self) -> bytes:
-        """Empty once the trainer is gone, also when it was killed before it had read everything."""
-        try:
-            return await self._reader.readline()
-        except ConnectionError:
-            return b""
-
-    def begin(self, head: Head) -> "asyncio.Future[Update]":
+    def begin(self, head: Head, seconds: float | None = None) -> "asyncio.Future[Update]":
         assert self._idle.is_set(), "the trainer still reads the base before"
         self._round = head.round + 1
         self._shared.base_N[:] = head.base_N
         self._update = asyncio.get_running_loop().create_future()
         self._idle.clear()
-        self._send(Base(self._round))
+        self._control.grant()
+        self._send(Base(self._round, seconds))
         return self._update
+
+    def go_on(self) -> "asyncio.Future[Update]":
+        assert self._idle.is_set(), "the trainer is still at work"
+        self._update = asyncio.get_running_loop().create_future()
+        self._idle.clear()
+        self._control.grant()
+        self._send(GoOn(self._round))
+        return self._update
+
+    def finish(self) -> None:
+        if not self._idle.is_set():
+            self._send(Finish(self._round))
 
     async def abandon(self) -> None:
         if not self._idle.is_set():
@@ -221,9 +276,26 @@ class NodeEnd:
         self._send(Stop(head.round, reason))
 
     def _send(self, message: FromNode) -> None:
-        if not self._writer.is_closing():
-            self._writer.write(msgspec.json.encode(message) + b"\n")
+        self._control.write(msgspec.json.encode(message) + b"\n")
 
 
 _FROM_NODE = msgspec.json.Decoder(FromNode)
 _FROM_TRAINER = msgspec.json.Decoder(FromTrainer)
+
+
+def _read_report(line: bytes) -> FromTrainer:
+    """A trainer's message, its figures made coarse. Raises ModelError for what is none."""
+    try:
+        message = _FROM_TRAINER.decode(line)
+    except msgspec.DecodeError:
+        raise ModelError("the trainer sent its node something that is no message") from None
+    if isinstance(message, Progress | UpdateMade):
+        loss = None if message.loss is None else _coarse(message.loss)
+        return msgspec.structs.replace(message, loss=loss, tokens_per_s=_coarse(message.tokens_per_s))
+    if isinstance(message, Imported):
+        return Imported(_coarse(message.seconds))
+    return message
+
+
+def _coarse(value: float) -> float:
+    return float(f"{value:.{_LOSS_DIGITS}g}")

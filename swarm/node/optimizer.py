@@ -1,9 +1,11 @@
-"""The optimizer a training loop steps: inner steps as ever, and every H of them one round with the swarm.
+"""The optimizer a training loop steps: inner steps as ever, and a round with the swarm whenever one is due.
 
-`diloco`    the inner optimizer steps; after H steps the update is base - weights (the pseudo-gradient)
-`gradient`  gradients are accumulated; after H calls the update is their mean, and the outer rule is the optimizer
+`diloco`    the inner optimizer steps; the update is base - weights (the pseudo-gradient)
+`gradient`  gradients are accumulated; the update is their mean, and the outer rule is the optimizer
 
-Both then wait for the new Shared Base and go on from it. Only floating-point parameters are shared; buffers are not.
+A round is due when the time is over in which the swarm meets the charter's token target, however many steps this
+machine makes in it, or without such a target after H steps. Both modes then wait for the new Shared Base and go on from
+it. Only floating-point parameters are shared; buffers are not.
 """
 
 import math
@@ -16,11 +18,26 @@ from torch import nn
 
 from swarm.charter.manifest import Training
 from swarm.clock import process_s
-from swarm.node.link import Abandon, Base, Begin, Progress, Stop, TrainerEnd, TrainerHello, UpdateMade, Yielded
+from swarm.node.link import (
+    Abandon,
+    Base,
+    Begin,
+    Finish,
+    GoOn,
+    Progress,
+    Stop,
+    TrainerEnd,
+    TrainerHello,
+    UpdateMade,
+    Yielded,
+)
+from swarm.node.round_length import another_fits
 from swarm.node.shared import SharedVectors
 from swarm.vector.flatten import gather, named_parameters, scatter, schema, schema_digest
 
 _REPORT_EVERY_S = 0.5
+_LATEST = 0.3
+"""How much the latest step counts in the pace that the next one is expected to keep."""
 
 
 class SwarmOptimizer(torch.optim.Optimizer):
@@ -33,7 +50,6 @@ class SwarmOptimizer(torch.optim.Optimizer):
         end: TrainerEnd,
         shared: SharedVectors,
         training: Training,
-        isolation: tuple[str, str] = ("none", "the training script is the user's own process"),
     ) -> None:
         """Shakes hands with the node and loads the Shared Base into `model`: blocks until it is there.
 
@@ -54,11 +70,19 @@ class SwarmOptimizer(torch.optim.Optimizer):
         self._steps = 0
         self._tokens = 0
         self._loss: float | None = None
-        self._began_s = self._reported_s = process_s()
+        self._began_s = self._reported_s = self._stepped_s = process_s()
+        self._seconds: float | None = None
+        self._due_steps = training.inner_steps
+        self._counted = 0
+        self._full_step_tokens = 0
+        self._token_s: float | None = None
+        """Seconds per token, lately."""
+        self.least_tokens: int | None = None
+        """Tokens of the smallest step the loop can make, if it fits its last one into `tokens_left`."""
         self.is_finished = False
         """True once the node has stopped: the model then holds the final Shared Base."""
         self.final_round = 0
-        end.send(TrainerHello(schema_digest(schema(self._named.items())), *isolation))
+        end.send(TrainerHello(schema_digest(schema(self._named.items()))))
         self._await_base()
 
     @property
@@ -66,13 +90,20 @@ class SwarmOptimizer(torch.optim.Optimizer):
         """The round being trained for."""
         return self._round
 
+    @property
+    def tokens_left(self) -> int | None:
+        """Tokens that fit into the rest of this round at the latest pace; None if nothing limits the next step."""
+        if self._seconds is None or not self._token_s:
+            return None
+        return max(0, int((self._seconds - (process_s() - self._began_s)) / self._token_s))
+
     def report(self, *, tokens: int, loss: float) -> None:
         """Counts the tokens of the coming step and shows its loss; without it every step counts as one token."""
         self._tokens += tokens
         self._loss = loss if math.isfinite(loss) else None
 
     def step(self, closure: Callable[[], float] | None = None) -> Any:
-        """One inner step, and a round with the swarm after every H of them; once `is_finished`, inner steps only.
+        """One inner step, and a round with the swarm if one is due after it; once `is_finished`, inner steps only.
 
         Raises:
             NetworkError: the node process has ended.
@@ -85,7 +116,7 @@ class SwarmOptimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = None if closure is None else closure()
             self._accumulate(self._gradient_N)
-        self._steps += 1
+        self._count_step()
         self._show_progress()
         match self._end.poll():
             case Abandon():
@@ -93,7 +124,9 @@ class SwarmOptimizer(torch.optim.Optimizer):
                 self._await_base()
             case Stop() as stop:
                 self._finish(stop)
-            case _ if self._steps >= self._training.inner_steps:
+            case Finish():
+                self._synchronise()
+            case _ if self._is_due():
                 self._synchronise()
             case _:
                 pass
@@ -108,6 +141,28 @@ class SwarmOptimizer(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.inner.load_state_dict(state_dict)
         self.param_groups, self.state = self.inner.param_groups, self.inner.state
+
+    def _count_step(self) -> None:
+        """Keeps the pace; a step without `report` counts as one token."""
+        self._steps += 1
+        if self._tokens == self._counted:
+            self._tokens += 1
+        tokens, self._counted = self._tokens - self._counted, self._tokens
+        self._full_step_tokens = max(self._full_step_tokens, tokens)
+        now_s = process_s()
+        token_s, self._stepped_s = (now_s - self._stepped_s) / tokens, now_s
+        before_s = token_s if self._token_s is None else self._token_s
+        self._token_s = (1 - _LATEST) * before_s + _LATEST * token_s
+
+    def _is_due(self) -> bool:
+        if self._seconds is None:
+            return self._steps >= self._due_steps
+        elapsed_s = process_s() - self._began_s
+        return not another_fits(elapsed_s=elapsed_s, step_s=self._shortest_step_s, planned_s=self._seconds)
+
+    @property
+    def _shortest_step_s(self) -> float:
+        return (self.least_tokens or self._full_step_tokens) * (self._token_s or 0.0)
 
     def _accumulate(self, gradient_N: np.ndarray) -> None:
         gradients = {
@@ -126,27 +181,35 @@ class SwarmOptimizer(torch.optim.Optimizer):
             np.subtract(base_N, update_N, out=update_N)
         else:
             np.divide(self._gradient_N, np.float32(self._steps), out=update_N)
-        tokens = self._tokens or self._steps
-        self._end.send(UpdateMade(self._round, tokens, self._loss, self._steps))
+        per_s = self._tokens / max(process_s() - self._began_s, 1e-6)
+        self._end.send(
+            UpdateMade(self._round, self._tokens, self._loss, self._steps, per_s, step_s=self._shortest_step_s)
+        )
         self._await_base()
 
     def _await_base(self) -> None:
         while True:
             match self._end.receive():
-                case Base(round_number):
-                    self._begin(round_number)
+                case Base(round_number, seconds):
+                    self._begin(round_number, seconds)
+                    return
+                case GoOn():
+                    self._seconds = None
+                    self._due_steps = self._steps + self._training.inner_steps
                     return
                 case Stop() as stop:
                     self._finish(stop)
                     return
-                case Abandon() | Begin():
-                    continue  # an Abandon that crossed our update on its way; a base follows
+                case Abandon() | Finish() | Begin():
+                    continue  # one that crossed our update on its way; a base follows
 
-    def _begin(self, round_number: int) -> None:
+    def _begin(self, round_number: int, seconds: float | None) -> None:
+        self._began_s = self._stepped_s = process_s()
         scatter(self._shared.base_N, self._named)
         self._round = round_number
-        self._steps = self._tokens = 0
-        self._began_s = process_s()
+        self._seconds = seconds
+        self._due_steps = self._training.inner_steps
+        self._steps = self._tokens = self._counted = 0
         if self._gradient_N is not None:
             self._gradient_N[:] = 0
 

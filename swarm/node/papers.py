@@ -16,7 +16,7 @@ from swarm.charter.documents import read_document
 from swarm.charter.manifest import Charter
 from swarm.charter.passport import SignedPassport
 from swarm.clock import unix_s
-from swarm.errors import CharterError, NetworkError, PassportError, PolicyError, ProtocolError, StateError
+from swarm.errors import CharterError, NetworkError, PassportError, PolicyError, ProtocolError, StateError, UsageError
 from swarm.identity.key import Identity
 from swarm.net import wire
 from swarm.net.addresses import peer_of
@@ -24,7 +24,10 @@ from swarm.net.audited import AuditedTransport
 from swarm.net.calls import Caller
 from swarm.net.transport import StreamLostError
 from swarm.node.config import NodeConfig
+from swarm.sovereignty.labels import Label
+from swarm.state.resume import read_state_zero, state_zero
 from swarm.state.run import Run
+from swarm.state.store import Store
 
 VOLUNTEER_DAYS = 30
 FETCH_LIMIT_S = 5.0
@@ -75,6 +78,11 @@ class Papers:
             PassportError: there is none, or the charter refuses it.
             PolicyError: the peer's jurisdiction is not the one its sovereign data must stay in.
         """
+        if run.charter.quorum.kind == "available" and self._config.label != Label.OPEN.value:
+            raise PolicyError(
+                f"in this run whoever is there goes on (quorum available), so it takes open data only, and this peer's "
+                f"is labelled {self._config.label}"
+            )
         now_s = unix_s()
         if self._config.passport is not None:
             path = Path(self._config.passport)
@@ -119,6 +127,27 @@ class Papers:
             raise StateError(
                 f"{self._kept} is damaged ({error}): move it away if this folder belongs to this run"
             ) from None
+
+
+def run_before(state: Path) -> Run | None:
+    """The run this state folder was in before, as far as its remembered charter can be read."""
+    try:
+        return Run(files.read(state / "charter.toml").charter)
+    except (UsageError, CharterError):
+        return None
+
+
+async def adopt_state_zero(charter_path: str | None, run: Run, store: Store, say: Callable[[str], None]) -> None:
+    """Takes state 0 from beside a local charter file, so that a first peer needs nobody."""
+    if charter_path is None or store.snapshots():
+        return
+    beside = Path(charter_path).with_suffix("")
+    base_N = read_state_zero(beside.with_name(beside.name + ".state0.safetensors"))
+    head = None if base_N is None else state_zero(run, base_N)
+    if head is not None:
+        await store.save_snapshot(0, (head.base_N, *head.outer_VN))
+    elif base_N is not None:
+        say(f"the state beside {charter_path} is not the charter's state 0: asking the swarm for it")
 
 
 def _only_jurisdiction(charter: Charter) -> str:

@@ -18,39 +18,48 @@ import torch
 from multiaddr import Multiaddr
 
 from swarm import events
+from swarm.charter import passport as passports
+from swarm.charter import restart as restarts
+from swarm.charter.documents import read_document
 from swarm.charter.passport import SignedPassport
-from swarm.clock import unix_s
-from swarm.errors import NetworkError, StateError, TapestryError, UsageError
+from swarm.clock import process_began_s, process_s, unix_s
+from swarm.errors import CharterError, ProtocolError, StateError, TapestryError, UsageError
 from swarm.identity.key import Identity
 from swarm.identity.peer_id import PeerId
+from swarm.isolation.levels import UNCONFINED
 from swarm.net import wire
 from swarm.net.addresses import parse_join_address, parse_listen_address, peer_of
 from swarm.net.audited import AuditedTransport
+from swarm.net.calls import Caller
 from swarm.net.daemon import Daemon
 from swarm.net.kademlia import KademliaDirectory
 from swarm.net.libp2p import LibP2PTransport
-from swarm.net.transport import StreamLostError
+from swarm.net.relayed import Relayed
+from swarm.node.address_book import AddressBook, Remembering
+from swarm.node.announcements import read_announcement
+from swarm.node.clocks import ClockCheck
 from swarm.node.config import NodeConfig
-from swarm.node.engine import Engine, read_announcement
+from swarm.node.contacts import Contacts
+from swarm.node.engine import Engine
+from swarm.node.entry import enter, port_of, with_port
 from swarm.node.event_log import EventLog
+from swarm.node.evidence import Evidence
 from swarm.node.heap import keep_freed_chunks
-from swarm.node.link import FromTrainer, NodeEnd, Progress, TrainerHello, UpdateMade
-from swarm.node.papers import Papers
+from swarm.node.link import Confined, FromTrainer, Imported, NodeEnd, Progress, SetUp, TrainerHello, UpdateMade
+from swarm.node.papers import Papers, adopt_state_zero, run_before
+from swarm.node.reach import Reach, Reaching
 from swarm.node.shared import SharedVectors
 from swarm.node.spawn import write_cause
+from swarm.node.startup import Startup
 from swarm.sovereignty.gate import Gate
 from swarm.sovereignty.labels import Label
 from swarm.sovereignty.ledger import Ledger
-from swarm.state.resume import read_state_zero, state_zero
 from swarm.state.run import Run
 from swarm.state.store import DiskStore
 
-REACH_LIMIT_S = 7.0
-"""A person who mistyped an address should read so within 15 s of starting, a slow machine's start included."""
 TRAINER_STOP_LIMIT_S = 1.5
 LEAVE_LIMIT_S = 1.0
-_CONNECT_EVERY_S = 1.0
-_ENTER_EVERY_S = 5.0
+_STRANGER = wire.Hello("", b"")
 
 T = TypeVar("T")
 
@@ -65,16 +74,25 @@ class Node:
         self._joins = [parse_join_address(text) for text in config.join]
         self._listen = [parse_listen_address(text) for text in config.listen]
         self._open_state()
-        self._sink = EventLog(self._state)
+        self._log = EventLog(self._state)
+        self._startup = Startup(config.began_s or process_began_s(), process_s)
         self._ledger = self._stack.enter_context(Ledger(self._state / "ledger.jsonl", unix_s))
         self._identity, self._identity_path = self._load_identity()
+        self._book = AddressBook(self._state / "addresses", self._identity.peer_id, self._say)
+        self._entries: list[Multiaddr] = []
+        """Those to join through that answered."""
+        self._clocks = ClockCheck(unix_s, self._sink)
         self._engine_for_progress: Engine | None = None
+        self._isolation = UNCONFINED
+        """The trainer's, until its launcher says otherwise."""
         self._keeping: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
         """The node's whole life. Raises TapestryError for what a person must mend."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stopping.set)
+        if self._config.walls:
+            self._say(self._config.walls)
         async with self._stack:
             daemon = await self._unless_stopped(self._start_daemon())
             if daemon is None:
@@ -106,15 +124,19 @@ class Node:
     async def _come_up(self, daemon: Daemon) -> tuple[Engine, NodeEnd]:
         """From a running daemon to a verified state."""
         transport = await self._reach_swarm(daemon)
+        self._startup.reached()
         papers = Papers(self._config, self._state, self._identity, self._say)
-        charter_bytes, charter = await papers.charter(self._strangers_door(transport), self._joins)
+        door = self._strangers_door(transport)
+        # Before the papers: a clock that is wrong is why they may be refused.
+        await self._clocks.check(Caller(door, _STRANGER), [peer_of(address) for address in self._entries])
+        charter_bytes, charter = await papers.charter(door, self._entries)
         run = Run(charter)
         passport = papers.passport(run)
         shared = SharedVectors(self._config.shared_fd, charter.model.parameters)
         link = await NodeEnd.open(
             self._config.control_fd,
             shared,
-            self._state / "charter.toml",
+            charter_bytes.decode(),
             charter.model.schema_digest,
             self._on_trainer,
         )
@@ -149,67 +171,73 @@ class Node:
 
     def _load_identity(self) -> tuple[Identity, Path]:
         path = Path(self._config.identity) if self._config.identity else self._state / "identity.key"
-        if self._config.identity is None and not path.exists():
-            Identity.generate().save(path)
-        return Identity.load(path), path
+        made = Identity.load(path) if self._config.identity else Identity.load_or_make(path)
+        return made, path
 
     async def _start_daemon(self) -> Daemon:
-        daemon = await Daemon.start(identity=self._identity_path, listen=self._listen, say=self._say)
+        listen = with_port(self._listen, self._book.port)
+        daemon = await Daemon.start(identity=self._identity_path, listen=listen, say=self._say)
         self._stack.callback(daemon.stop)
         return daemon
 
     async def _reach_swarm(self, daemon: Daemon) -> LibP2PTransport:
         transport = await LibP2PTransport.attach(daemon.control, self._listen, self._say)
         self._stack.push_async_callback(transport.close)
-        connected = await asyncio.gather(*(self._connects(transport, address) for address in self._joins))
-        reached = [address for address, is_reached in zip(self._joins, connected, strict=True) if is_reached]
-        if self._joins and not reached:
-            where = ", ".join(str(address) for address in self._joins)
-            raise NetworkError(f"cannot reach {where}: is it running, and is the address the one it printed?")
-        self._joins = reached
+        before = run_before(self._state)
+        if before is not None:
+            self._book.open(before)
+        self._entries, told = await enter(transport, self._joins, self._book.ways())
+        if told:
+            self._say(told)
         return transport
-
-    @staticmethod
-    async def _connects(transport: LibP2PTransport, address: Multiaddr) -> bool:
-        try:
-            async with asyncio.timeout(REACH_LIMIT_S):
-                await transport.connect([address])
-        except (TimeoutError, StreamLostError):
-            return False
-        return True
 
     async def _engine(
         self, transport: LibP2PTransport, run: Run, passport: SignedPassport, charter_bytes: bytes
     ) -> Engine:
-        store = DiskStore(self._state)
-        await self._adopt_state_zero(run, store)
-        seeds = [peer_of(address) for address in self._joins]
+        store = DiskStore(self._state, kept_snapshots=self._config.checkpoints)
+        await adopt_state_zero(self._config.charter, run, store, self._say)
+        seeds = [peer_of(address) for address in self._entries]
 
         def accept(peer: PeerId, data: bytes) -> bool:
             entry = read_announcement(data, run, unix_s())
             return entry is not None and entry.peer == peer
 
-        directory = await KademliaDirectory.create(transport.p2p, run.id, accept, seeds)
+        reaching = Reaching(transport, self._sink)
+        reach = await reaching.ask(seeds)
+        directory = await KademliaDirectory.create(transport.p2p, run.id, accept, seeds, is_dialable=reach.is_dialable)
         self._stack.push_async_callback(directory.close)
-        addresses = tuple(str(address) for address in await transport.addresses())
+        self._book.use_port(port_of(await transport.addresses()))
         payload = passport.payload
+        gate = Gate(
+            region=payload.region,
+            label=Label(self._config.label),
+            min_contributors=run.charter.reduce.min_contributors,
+        )
+        door = AuditedTransport(transport, self._ledger, gate.standing)
+        caller = Caller(door, wire.Hello(run.id, passports.encode(passport)))
+        relayed = Relayed(transport, caller, self._identity, run.id)
+        self._stack.push_async_callback(relayed.close)
         engine = Engine(
             run=run,
             identity=self._identity,
             passport=passport,
             charter_bytes=charter_bytes,
-            transport=transport,
-            directory=directory,
+            transport=relayed,
+            directory=Remembering(directory, lambda found: self._book.learn(found, run, unix_s())),
             ledger=self._ledger,
-            gate=Gate(
-                region=payload.region,
-                label=Label(self._config.label),
-                min_contributors=run.charter.reduce.min_contributors,
-            ),
+            gate=gate,
             store=store,
             sink=self._sink,
             wall_clock=unix_s,
-            addresses=addresses,
+            downloads=self._state / "download",
+            evidence=Evidence(
+                run_id=run.id,
+                identity=self._identity,
+                ledger=self._ledger,
+                folder=self._state,
+                sink=self._sink,
+                wall_clock=unix_s,
+            ),
         )
         self._sink(
             events.NodeStarted(
@@ -217,31 +245,48 @@ class Node:
                 run_id=run.id,
                 region=payload.region,
                 member=payload.member,
-                address=_best_address(addresses),
+                address=_best_address(reach.addresses),
                 min_contributors=run.charter.reduce.min_contributors,
                 electors=len(run.charter.genesis.peers),
                 witnesses=len(run.charter.genesis.witnesses),
                 admission=run.charter.admission.kind,
             )
         )
+        relayed.announced = engine.announced
+        engine.stand(reach)
         await engine.start(seeds)
+        self._hand_restart(engine)
         self._stack.push_async_callback(_leave, engine)
-        for work in (self._keep_connected(transport, engine), self._keep_entered(transport, directory, engine)):
+        relayed.park_at(reach.relays, reach.host)
+        contacts = Contacts(
+            transport=transport,
+            directory=directory,
+            engine=engine,
+            book=self._book,
+            joins=self._joins,
+            sink=self._sink,
+        )
+        asking = self._clocks.keep_checking(Caller(self._strangers_door(transport), _STRANGER), contacts.everybody)
+
+        def stand(reach: Reach) -> None:
+            engine.stand(reach)
+            relayed.park_at(reach.relays, reach.host)
+
+        standing = reaching.keep(contacts.dialable, stand)
+        for work in (contacts.keep_connected(), contacts.keep_entered(), asking, standing):
             self._keeping.append(asyncio.create_task(work))
             self._stack.callback(self._keeping[-1].cancel)
         return engine
 
-    async def _adopt_state_zero(self, run: Run, store: DiskStore) -> None:
-        """Takes state 0 from beside a local charter file, so that a first peer needs nobody."""
-        if self._config.charter is None or store.snapshots():
+    def _hand_restart(self, engine: Engine) -> None:
+        """Takes the founders' restart this peer was started with. Raises CharterError if it is not good."""
+        if self._config.restart is None:
             return
-        beside = Path(self._config.charter).with_suffix("")
-        base_N = read_state_zero(beside.with_name(beside.name + ".state0.safetensors"))
-        head = None if base_N is None else state_zero(run, base_N)
-        if head is not None:
-            await store.save_snapshot(0, (head.base_N, *head.outer_VN))
-        elif base_N is not None:
-            self._say(f"the state beside {self._config.charter} is not the charter's state 0: asking the swarm for it")
+        data = read_document(Path(self._config.restart), restarts.MAX_RESTART_BYTES, CharterError)
+        try:
+            engine.restart((data,))
+        except ProtocolError as error:
+            raise CharterError(f"{self._config.restart}: {error}") from None
 
     # --- taking part --------------------------------------------------------------------------------------------------
 
@@ -276,39 +321,19 @@ class Node:
 
     async def _rounds(self, engine: Engine, link: NodeEnd) -> None:
         await link.hello
+        await engine.come_up()
         await engine.run(link, self._config.max_rounds)
-
-    async def _keep_connected(self, transport: LibP2PTransport, engine: Engine) -> None:
-        """Dials peers as the directory shows them, so that this peer needs the bootstrap node no longer."""
-        dialled: set[tuple[PeerId, tuple[str, ...]]] = set()
-        while True:
-            for peer, entry in engine.announced().items():
-                if peer != self._identity.peer_id and (peer, entry.addresses) not in dialled and entry.addresses:
-                    dialled.add((peer, entry.addresses))
-                    await self._dial(transport, peer, entry.addresses)
-            await asyncio.sleep(_CONNECT_EVERY_S)
-
-    async def _keep_entered(self, transport: LibP2PTransport, directory: KademliaDirectory, engine: Engine) -> None:
-        """Enters the directory anew through those missing in it: it may have split while an entry point was dead."""
-        while True:
-            await asyncio.sleep(_ENTER_EVERY_S)
-            await asyncio.gather(*(self._connects(transport, address) for address in self._joins))
-            voters = () if engine.ctx is None else engine.ctx.electorate.peers
-            known = {self._identity.peer_id, *engine.announced()}
-            await directory.enter([peer for peer in {*map(peer_of, self._joins), *voters} if peer not in known])
-
-    async def _dial(self, transport: LibP2PTransport, peer: PeerId, addresses: Sequence[str]) -> None:
-        try:
-            parsed = [parse_join_address(text) for text in addresses]
-            if all(peer_of(address) == peer for address in parsed):
-                await transport.connect(parsed)
-        except (TapestryError, StreamLostError) as error:
-            self._say(f"{peer} announces addresses that do not work: {error}")
 
     def _on_trainer(self, message: FromTrainer) -> None:
         match message:
+            case Confined():
+                self._isolation = (message.isolation, message.detail)
+            case Imported():
+                self._startup.trainer_imports_s = message.seconds
             case TrainerHello():
-                self._sink(events.TrainerReady(isolation=message.isolation, detail=message.detail))
+                self._sink(events.TrainerReady(isolation=self._isolation[0], detail=self._isolation[1]))
+            case SetUp():
+                self._sink(message.event)
             case Progress():
                 if self._engine_for_progress is not None:
                     self._engine_for_progress.progress(message.tokens, message.tokens_per_s)
@@ -329,6 +354,12 @@ class Node:
                 )
             case _:
                 pass
+
+    def _sink(self, event: events.AnyEvent) -> None:
+        self._log(event)
+        counted = self._startup.see(event)
+        if counted is not None:
+            self._log(counted)
 
     def _say(self, text: str) -> None:
         self._sink(events.Note(text=text))

@@ -9,37 +9,65 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import msgspec
 
 from swarm import events
-from swarm.errors import NetworkError, TapestryError
+from swarm.errors import NetworkError, PolicyError, TapestryError
+from swarm.isolation import landlock, levels
+from swarm.isolation.spec import CAUSE
+from swarm.node import walls
 from swarm.node.config import NodeConfig
 
 STOP_LIMIT_S = 8.0
-_CAUSE = "tapestry-cause: "
 
 
 class NodeProcess:
     """A running node. `control` and `shared_fd` belong to its trainer; `next_event` tells what happens."""
 
-    def __init__(self, settings: NodeConfig) -> None:
-        """Starts it; descriptors and parent in `settings` are filled in here."""
+    def __init__(self, settings: NodeConfig, data: Sequence[Path] = (), required: str = levels.NONE) -> None:
+        """Starts it; descriptors and parent in `settings` are filled in here.
+
+        Args:
+            data: folders it must not be able to open.
+            required: the isolation that a policy demands of the trainer; "confined" demands this of the node as well.
+
+        Raises:
+            PolicyError: the node could open the data, and the policy demands that it cannot.
+        """
+        temporary = walls.temporary_folder()
+        with suppress(OSError):  # the node itself says what is wrong with it
+            Path(settings.state).mkdir(parents=True, exist_ok=True)
+        built = walls.build(settings, temporary, data)
+        if required == levels.CONFINED and not built.hide_data:
+            raise PolicyError(levels.refusal(levels.NAMESPACES, built.sentence, required))
         self.control, node_end = socket.socketpair()
         self.shared_fd = make_shared_fd()
         config = msgspec.structs.replace(
-            settings, parent_pid=os.getpid(), control_fd=node_end.fileno(), shared_fd=self.shared_fd
+            settings,
+            parent_pid=os.getpid(),
+            control_fd=node_end.fileno(),
+            shared_fd=self.shared_fd,
+            walls=built.sentence,
         )
         self._process = subprocess.Popen(
             [sys.executable, "-m", "swarm.node", msgspec.json.encode(config).decode()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            env={**os.environ, "TMPDIR": str(temporary)},
             pass_fds=(node_end.fileno(), self.shared_fd),
+            preexec_fn=None if built.ruleset is None else partial(landlock.restrict_self, built.ruleset),
         )
         node_end.close()
+        if built.ruleset is not None:
+            os.close(built.ruleset)
         self._events: queue.Queue[events.Stamped | None] = queue.Queue()
         self._errors = bytearray()
         self._readers = [
@@ -128,13 +156,13 @@ class NodeProcess:
 
 def write_cause(error: TapestryError) -> None:
     """A process's last words to the one that started it, told from what libraries print to stderr as well."""
-    print(_CAUSE + " ".join(str(error).split()), file=sys.stderr, flush=True)
+    print(CAUSE + " ".join(str(error).split()), file=sys.stderr, flush=True)
 
 
 def read_cause(stderr: bytes, code: int) -> str:
     """What a process wrote with `write_cause`; else, if it failed by itself, its last line."""
     lines = stderr.decode(errors="replace").strip().splitlines()
-    causes = [line.removeprefix(_CAUSE) for line in lines if line.startswith(_CAUSE)]
+    causes = [line.removeprefix(CAUSE) for line in lines if line.startswith(CAUSE)]
     return causes[-1] if causes else lines[-1] if lines and code > 0 else ""
 
 

@@ -5,6 +5,10 @@ before anyone hears of it, so that kill -9 forgets nothing. Rules:
 
   promise(ballot)        only if ballot >= the highest promised; from then on nothing lower is accepted
   accept(ballot, value)  only if ballot >= the highest promised
+  term                   after a promise in a term nothing is promised in a lower one, in whatever round
+
+Ballots are ordered by term first, so a founders' restart is a higher ballot of the round it opens anew: what was voted
+for in it before is proposed again. Where it goes back behind rounds that were voted in, those are given up.
 
 Two rounds are kept: a witness that is asked about round 8 still votes in round 7, in which somebody may be who never
 got its record. Older rounds are refused for ever, so nothing that was promised in them is needed any more.
@@ -29,6 +33,11 @@ class AcceptorState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     before: "AcceptorState | None" = None
     """The same of the round before, if this peer had a part in it."""
 
+    @property
+    def term(self) -> int:
+        """The highest term promised in: a promise in a higher one starts the state anew."""
+        return 0 if self.promised is None else self.promised.term
+
     def of(self, round_number: int) -> "AcceptorState | None":
         """What is remembered of one round."""
         if self.round == round_number:
@@ -38,6 +47,11 @@ class AcceptorState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def promise(state: AcceptorState, round_number: int, ballot: Ballot) -> AcceptorState | None:
     """The state after promising `ballot` in a round, or None if that would break an earlier promise."""
+    if ballot.term < state.term:
+        return None
+    if ballot.term > state.term:
+        here = state.of(round_number)
+        return AcceptorState(round_number, ballot, None if here is None else here.accepted)
     if round_number < state.round - 1:
         return None
     if round_number < state.round:
@@ -107,6 +121,10 @@ class Acceptor:
     async def accept(self, round_number: int, ballot: Ballot, value: bytes) -> bool:
         """Votes durably; False if an earlier promise forbids it."""
         return await asyncio.shield(self._change(lambda state: accept(state, round_number, ballot, value)))
+
+    async def start_over(self) -> None:
+        """Forgets every promise, durably: this peer has left the chain they were made on (quorum kind `available`)."""
+        await asyncio.shield(self._change(lambda state: AcceptorState(0)))
 
     async def _change(self, step: Callable[[AcceptorState], AcceptorState | None]) -> bool:
         """Shielded by its callers: a write that was begun ends, and memory follows it, before the next one begins."""

@@ -9,6 +9,7 @@ from swarm.net import wire
 from swarm.net.tasks import Signal
 from swarm.round.delivery import Delivery
 from swarm.round.gathered import Gathered
+from swarm.round.pace import Pace
 from swarm.round.plan import Plan
 from swarm.sovereignty.gate import Denied, Gate
 from swarm.sovereignty.permit import Permit
@@ -37,10 +38,17 @@ class Attempt:
     changed: Signal
     failed: set[int] = field(default_factory=set[int])
     """Seats that this peer has given up as owners."""
+    parts_pace: Pace = field(default_factory=Pace)
+    results_pace: Pace = field(default_factory=Pace)
 
     def closes_after_s(self, level: int) -> float:
         """How long an owner at this level of the plan waits for those below."""
         return self.limit_s * (1 + _PER_LEVEL * level)
+
+    def lane_rate_bps(self, other: int, chunks: int) -> float | None:
+        """What a lane between this peer and another needs; None where it need not be limited."""
+        is_planned = not self.failed and other in self.plan.neighbours(self.seat)
+        return self.plan.lane_rate_bps(self.seat, chunks) if is_planned else None
 
     def above(self, chunk: int) -> int | None:
         """The seat this peer's part or sum of a chunk goes to; None if it makes the result itself."""

@@ -21,6 +21,8 @@ async def ask_promise(ctx: Context, witness: PeerId, ballot: wire.Ballot) -> wir
         StreamLostError: no answer in time.
         ProtocolError: a refusal, or something else than was asked for.
     """
+    if ctx.electorate.restarts:
+        await ctx.push([witness], wire.PushRestarts(ctx.electorate.restarts))
     answer = await _ask(ctx, witness, wire.Prepare(ctx.round, ballot), wire.PromiseIs)
     if answer is None:
         return None

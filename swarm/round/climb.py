@@ -33,12 +33,16 @@ async def climb(attempt: Attempt, owner: Owner, stream: AuditedStream, chunks: S
 
 async def _send_parts(attempt: Attempt, stream: AuditedStream, chunks: Sequence[int]) -> None:
     contribution = attempt.delivery.contribution
-    if contribution is None or attempt.roster.index[stream.remote] not in attempt.plan.neighbours(attempt.seat):
+    above = attempt.roster.index[stream.remote]
+    if contribution is None or above not in attempt.plan.neighbours(attempt.seat):
         for start in range(0, len(chunks), _BATCH_CHUNKS):
             await stream.send(_ask(attempt, chunks[start : start + _BATCH_CHUNKS]))
         return
-    for chunk in chunks:
-        await stream.send(wire.Part(chunk, memoryview(attempt.delivery.encode_part(chunk))), contribution.permit)
+    with attempt.parts_pace.lane(stream, len(chunks), attempt.lane_rate_bps(above, len(chunks))) as lane:
+        for chunk in chunks:
+            await lane.turn()
+            await stream.send(wire.Part(chunk, memoryview(attempt.delivery.encode_part(chunk))), contribution.permit)
+            lane.sent()
 
 
 async def _send_sums(attempt: Attempt, owner: Owner, stream: AuditedStream, chunks: Sequence[int]) -> None:

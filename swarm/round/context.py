@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from swarm import events
+from swarm.charter.restart import Restart
 from swarm.clock import monotonic_s
 from swarm.errors import ProtocolError
 from swarm.identity.key import Identity
@@ -19,13 +20,16 @@ from swarm.net.tasks import Signal
 from swarm.net.transport import StreamLostError
 from swarm.round.acceptor import Acceptor
 from swarm.round.deadlines import DeadlineBook, Phase
+from swarm.round.island import Island
 from swarm.round.reduction import Reduction
 from swarm.round.seats import Seats
 from swarm.sovereignty.gate import Gate
 from swarm.state.archive import Archive
+from swarm.state.chain import load_restarts, news_of
 from swarm.state.electorate import Electorate
 from swarm.state.head import Head, Successor
 from swarm.state.records import Decided, Value, round_of, value_digest
+from swarm.state.restarts import read_restarts
 from swarm.state.roster import Roster, read_roster
 from swarm.state.run import Run
 from swarm.state.store import Store
@@ -54,6 +58,7 @@ class Offer:
     lost_N: np.ndarray
     """Float32 [N]: the residual's memory, in which the round leaves what it did not deliver."""
     tokens: int
+    tokens_per_s: float = 0.0
     ballots: set[wire.Ballot] = field(default_factory=set[wire.Ballot])
     """Attempts whose all-reduce it went into: only a roster of one of these can have counted it."""
 
@@ -91,6 +96,10 @@ class News:
     """A pushed record that may follow the head."""
     called_attempt: int = 0
     """Highest attempt of the open round that some elector is already in, within `MAX_STEP` of this peer's own."""
+    restarts: tuple[bytes, ...] = ()
+    """The newest restarts of the founders that were told and are not in force here, good as documents."""
+    better: PeerId | None = None
+    """Somebody whose chain parted from this peer's and is the better one."""
     known_head: int = 0
     """Highest round that somebody says is committed, beyond those whose record was pushed here."""
     doubted_until_s: float = 0.0
@@ -124,6 +133,9 @@ class Context:
     """This peer's reduction of the latest attempt that had a roster; it serves others until the next one."""
     attempt: int = 0
     """The attempt of the open round this peer is in or was in last; 0 before its first."""
+    island: Island = field(default_factory=Island)
+    train_on: "Callable[[Offer], asyncio.Future[Offer] | None] | None" = None
+    """Sends the trainer on from an offer that was in no roster, if that can be; None where no island may train."""
     step_cpu_s: float = 0.0
     """Processor seconds of the last outer step: for those who measure, and in no event, since runs differ in it."""
     is_forming: bool = False
@@ -187,6 +199,7 @@ class Context:
                 up_bps=self.link.rates_bps[0],
                 down_bps=self.link.rates_bps[1],
                 accepted=self.acceptor.accepted_in(self.round),
+                tokens_per_s=0.0 if offer is None else offer.tokens_per_s,
             )
         )
 
@@ -219,10 +232,17 @@ class Context:
         self.attempt = 0
         self.news.record = None
         self.news.called_attempt = 0
+        if self.island.is_said:
+            self.sink(events.IslandEnded(round=self.head.round, updates=self.island.updates))
+        self.island = Island()
         self.seats.clear_before(self.round, 0)
 
     def told_status(self, peer: PeerId, status: wire.Status) -> None:
         """Where another peer says it is."""
+        if status.term > self.electorate.term:
+            self.in_background(self._ask_restarts(peer))
+        elif status.term < self.electorate.term:
+            return  # it has yet to hear of the founders' restart
         if status.head > self.round:
             self.told_ahead(status.head)
         elif status.head == self.head.round and peer in self.electorate.peers:
@@ -238,6 +258,34 @@ class Context:
         elif round_number > self.round:
             self.told_ahead(round_number)
 
+    def told_restarts(self, documents: tuple[bytes, ...]) -> None:
+        """Somebody hands over founders' restarts.
+
+        Raises:
+            ProtocolError: they are not good, or another restart of the same term was taken.
+        """
+        newest = news_of(self.run, documents, self.electorate.term, load_restarts(self.store))
+        if newest is None or (self.news.restarts and newest.term <= self._told_restart.term):
+            return
+        self.news.restarts = documents
+        if newest.round > self.head.round:
+            self.told_ahead(newest.round)
+        self.news.changed.fire()
+
+    @property
+    def _told_restart(self) -> Restart:
+        return read_restarts(self.news.restarts, self.run)
+
+    @property
+    def is_restart_due(self) -> bool:
+        """Whether a restart was told that names a round this peer has come to, on its chain or on another."""
+        return bool(self.news.restarts) and self._told_restart.round <= self.head.round
+
+    def told_better(self, peer: PeerId) -> None:
+        """A chain that parted from this one, verified and found to be the better one."""
+        self.news.better = peer
+        self.news.changed.fire()
+
     def told_ahead(self, head: int) -> None:
         """Somebody says it has committed round `head`, which is the open one here or later."""
         if monotonic_s() < self.news.doubted_until_s:
@@ -251,7 +299,7 @@ class Context:
 
     @property
     def is_behind(self) -> bool:
-        return self.news.known_head >= self.round
+        return self.news.known_head >= self.round or self.news.better is not None
 
     def value_with(self, round_number: int, digest: bytes) -> tuple[Value, Roster] | None:
         """A value this peer has voted for in the open round or seen committed, by its digest."""
@@ -298,6 +346,17 @@ class Context:
             return
         finally:
             stream.close()
+
+    async def _ask_restarts(self, peer: PeerId) -> None:
+        """Gets the restarts of a peer that is in a later term."""
+        try:
+            answer = await self.caller.ask(
+                peer, wire.GetRestarts(), wire.RestartsAre, wire.MAX_CONTROL_BYTES, SHORT_CALL_S
+            )
+            if answer.documents:
+                self.told_restarts(answer.documents)
+        except (StreamLostError, ProtocolError):
+            return  # the next one to say that it is in a later term is asked again
 
     def in_background(self, work: Coroutine[None, None, None]) -> None:
         """Runs work that nobody waits for; it ends with this peer."""

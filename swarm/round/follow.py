@@ -97,6 +97,9 @@ class _Follower:
                 return await self._vote(proposal, value)
             case wire.Committed(record):
                 return await commit(self._ctx, self._completed(record), self._held, [self._ballot.leader])
+            case wire.RestartsAre(documents):
+                self._ctx.told_restarts(documents)
+                return self._without("the leader is in a later term")
             case wire.Refusal(code, reason):
                 if code == "ahead":
                     self._ctx.told_ahead(self._ctx.round)
@@ -139,7 +142,7 @@ class _Follower:
             return record
         if self._held is None:
             raise ProtocolError("a certificate without its value, for which this peer has not voted")
-        return wire.encode(Record(self._held.encoded, brief.votes))
+        return wire.encode(Record(self._held.encoded, brief.votes, brief.restarts))
 
     async def _vote(self, sealed: wire.Sealed, encoded: bytes) -> Outcome | None:
         ctx = self._ctx

@@ -79,7 +79,7 @@ class _Leader:
             return aborted
         self._ctx.is_forming = False
         accepted = highest(self._accepted())
-        if accepted is None:
+        if accepted is None or not self._may_decide(accepted.value):
             return await self._decide(await self._reduce())
         holders = [guest.peer for guest in self._guests()]
         return await self._decide(await candidate(self._ctx, accepted.value, holders))
@@ -89,6 +89,18 @@ class _Leader:
             task.cancel()
         for guest in self._guests():
             guest.dismiss()
+
+    def _may_decide(self, value: bytes) -> bool:
+        """Whether a value that was voted for before can be decided at all; always where a quorum has promised.
+
+        Where fewer may go on, those who voted for it may be out of reach, and who is here does not wait for them: if
+        they have decided it, that is their chain.
+        """
+        ctx = self._ctx
+        if not ctx.electorate.may_thin:
+            return True
+        _, roster = ctx.head.mark.read(ctx.run, value)
+        return ctx.electorate.decides({ctx.me, *(guest.peer for guest in self._guests())}, roster.peers)
 
     def _accepted(self) -> list[wire.Accepted]:
         """The highest vote of each voter whose promise this leader holds; nobody else's word on votes counts."""
@@ -126,7 +138,7 @@ class _Leader:
             match decide(
                 joined=joined,
                 promised=promised,
-                quorum=electorate.quorum,
+                quorum=self._least(promised, limit_s),
                 expected=expected,
                 waited_s=waited_s,
                 limit_s=limit_s,
@@ -137,13 +149,26 @@ class _Leader:
                     return None
                 case wait:
                     past_limit = monotonic_s() - self._began_s >= limit_s
-                    if not wait.has_quorum and past_limit and not has_said_so:
+                    if not wait.has_quorum and past_limit and not has_said_so and not electorate.may_thin:
                         has_said_so = True
                         self._say_no_quorum(promised)
                     if monotonic_s() - self._began_s >= give_up_s:
                         return Aborted(f"{len(promised)} of {electorate.quorum} electors needed came")
             await ctx.seats.changed.wait_within(0.1)
             await asyncio.sleep(_LOOK_S_PER_GUEST * len(guests))
+
+    def _least(self, promised: Set[PeerId], limit_s: float) -> int:
+        """Promises without which no roster closes: a quorum; fewer only where the charter says that whoever is there
+        goes on, and only once everybody else has had time and does not answer."""
+        electorate = self._ctx.electorate
+        if not electorate.may_thin or monotonic_s() - self._began_s < limit_s:
+            return electorate.quorum
+        answering = {
+            peer
+            for peer in electorate.peers - promised - electorate.undialable
+            if self._missed.get(peer, 0) < _PROBES_MISSED
+        }
+        return electorate.quorum if answering else min(electorate.quorum, len(promised))
 
     def _expected(self) -> set[PeerId]:
         """Electors that answer, and newcomers that announce they work on this round; at first all of genesis.
@@ -277,7 +302,8 @@ class _Leader:
         withheld its update is here as long as its stream is.
         """
         present = {self._ctx.me, *(guest.peer for guest in self._guests())}
-        return Electorate.after(self._ctx.run, roster).has_quorum(present | self._promises.keys())
+        after = Electorate.after(self._ctx.run, roster, self._ctx.electorate)
+        return after.may_thin or after.has_quorum(present | self._promises.keys())
 
     # --- deciding -----------------------------------------------------------------------------------------------------
 
@@ -310,7 +336,7 @@ class _Leader:
                 question = wire.AskVote(proposal, held.encoded, tuple(votes.values()))
                 for peer in sorted(electorate.witnesses - {ctx.me}):
                     self._helpers.append(asyncio.create_task(self._ask_vote(peer, question, held, votes)))
-            if electorate.has_quorum(votes):
+            if electorate.decides(votes, members):
                 break
             left_s = until_s - monotonic_s()
             if left_s <= 0 or not await ctx.seats.changed.wait_within(left_s):
@@ -318,10 +344,13 @@ class _Leader:
             await asyncio.sleep(_LOOK_S_PER_GUEST * len(guests))
         ctx.book.observe(Phase.VOTE, monotonic_s() - began_s)
         counted = tuple(sealed for peer, sealed in sorted(votes.items()) if peer in electorate.voters)
-        certificate = counted[: electorate.quorum]
-        record = wire.encode(Record(held.encoded, certificate))
+        certificate = counted if electorate.may_thin else counted[: electorate.quorum]
+        record = wire.encode(Record(held.encoded, certificate, electorate.restarts))
         outcome = await commit(ctx, record, held, [])
-        whole, brief = wire.Committed(record), wire.Committed(wire.encode(Record(VALUE_LEFT_OUT, certificate)))
+        whole, brief = (
+            wire.Committed(record),
+            wire.Committed(wire.encode(Record(VALUE_LEFT_OUT, certificate, electorate.restarts))),
+        )
         for guest in guests:
             guest.tell(whole if guest.vote is None or guest.vote is not votes.get(guest.peer) else brief)
         told = {ctx.me, *(guest.peer for guest in guests)}

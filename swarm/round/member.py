@@ -17,6 +17,7 @@ from swarm.round.plan import Plan
 from swarm.round.reduction import Reduction
 from swarm.round.results import complete
 from swarm.sovereignty.gate import Denied
+from swarm.state.chain import keep
 from swarm.state.head import Successor, apply_mean
 from swarm.state.records import Record, Value, value_digest
 from swarm.state.roster import Roster
@@ -149,5 +150,5 @@ async def commit(ctx: Context, record: bytes, held: Candidate | None, holders: S
         encoded = wire.decode(record, Record).value
         held = await candidate(ctx, encoded, [*holders, *decided.roster.peers])
         await ctx.store.save_results(held.value.round, held.digest, held.results)
-    await ctx.store.save_record(decided.value.round, record)
+    await keep(ctx.store, decided)
     return Committed(decided, held.successor)

@@ -17,7 +17,7 @@ from swarm.round.piles import Piles
 from swarm.round.plan import Group
 from swarm.vector.grid import Vector
 
-WINDOW_CHUNKS = 16
+WINDOW_CHUNKS = 24
 """Chunks an owner lets those below run ahead of its first one without a result: bounds the memory of open sums."""
 
 Given = wire.Part | wire.Sum | wire.GetReduced
@@ -58,6 +58,11 @@ class Owner:
     def has(self, chunk: int) -> bool:
         """Whether this peer's sum of a chunk is open, or on its way up."""
         return chunk in self._open or chunk in self.sums
+
+    @property
+    def unfinished(self) -> int:
+        """How many of this peer's chunks have no result yet."""
+        return len(self._places)
 
     def is_open(self, chunk: int) -> bool:
         return chunk in self._open

@@ -34,9 +34,11 @@ class Group:
     seats: frozenset[int]
     children: tuple["Group", ...] = ()
     able: tuple[int, ...] = ()
-    """Of a group of peers: the seats that can be dialled, so that they may own chunks."""
+    """Of a group of peers: the seats that may own chunks: those that can be dialled, or the only one there is."""
     first: tuple[int, ...] = ()
     """Of a group of peers: the first owner's seat by chunk; empty if nobody in it can be dialled."""
+    vector_bps: float | None = None
+    """Of a group with unequal owners: how fast a whole vector would pass a link, were all of them to end together."""
 
 
 class Plan:
@@ -98,6 +100,14 @@ class Plan:
         """The seats in this seat's group of peers."""
         return self._paths[seat][0].seats
 
+    def lane_rate_bps(self, seat: int, chunks: int) -> float | None:
+        """What a lane needs that carries this many chunks inside the seat's group of peers, to end with the others.
+
+        None if owners are equal: then links that are equally used share themselves out.
+        """
+        vector_bps = self._paths[seat][0].vector_bps
+        return None if vector_bps is None else vector_bps * chunks / self._chunks
+
     @cached_property
     def depth(self) -> int:
         """Levels a part may have to climb."""
@@ -119,7 +129,7 @@ class Plan:
         begin = chunk // self._cycle + self._roster.round
         turned = (group.children[(begin + step) % len(group.children)] for step in range(len(group.children)))
         for child in sorted(turned, key=lambda child: child.seats <= self._mute):
-            yield from self._owners(child, chunk)
+            yield from (owner for owner in self._owners(child, chunk) if self._roster.seats[owner].dialable)
 
     def _region(self, numbers: Sequence[int]) -> Group:
         cohorts = -(-len(numbers) // MAX_GROUP_PEERS)
@@ -133,14 +143,21 @@ class Plan:
         seats = self._roster.seats
         dialable = [number for number in numbers if seats[number].dialable]
         # Who gives nothing has no residual to carry what quantising a mean takes, and owns nothing if others can.
-        able = tuple([number for number in dialable if seats[number].contributes] or dialable)
+        # Alone in its group a peer owns its own chunks there, even if others could not reach it as an owner.
+        alone = numbers if len(numbers) == 1 else ()
+        able = tuple([number for number in dialable if seats[number].contributes] or dialable or alone)
         if not able:
             return Group(frozenset(numbers))
         rates_bps = [min(seats[number].up_bps, seats[number].down_bps) for number in able]
-        turns = in_turn(shares(rates_bps, len(numbers)), self._chunks)
+        weights = shares(rates_bps, len(numbers))
+        turns = in_turn(weights, self._chunks)
         begin = self._roster.round
         first = tuple(able[turns[(chunk + begin) % self._chunks]] for chunk in range(self._chunks))
-        return Group(frozenset(numbers), (), able, first)
+        vector_bps = None
+        if len(set(weights)) > 1:
+            known = [(weight, rate) for weight, rate in zip(weights, rates_bps, strict=True) if rate > 0]
+            vector_bps = min(rate / (1 + (len(numbers) - 2) * weight / sum(weights)) for weight, rate in known)
+        return Group(frozenset(numbers), (), able, first, vector_bps)
 
     def _climb(self, group: Group, above: tuple[Group, ...]) -> None:
         path = (group, *above)

@@ -146,9 +146,15 @@ class Reduction:
 
     async def _answer(self, stream: AuditedStream, ready: "asyncio.Queue[int]") -> None:
         """Sends each result that a member asked for, as soon as it is there."""
+        attempt, chunks = self._attempt, self._owner.unfinished
+        rate_bps = attempt.lane_rate_bps(self.roster.index[stream.remote], chunks)
         try:
-            while True:
-                await self.send_result(stream, self.results[await ready.get()])
+            with attempt.results_pace.lane(stream, chunks, rate_bps) as lane:
+                while True:
+                    result = self.results[await ready.get()]
+                    await lane.turn()
+                    await self.send_result(stream, result)
+                    lane.sent()
         except StreamLostError:
             return
 
@@ -210,7 +216,8 @@ class Reduction:
                 self._attempt.failed.add(above)
                 self._attempt.report_lost(above, "owner", reason)
                 self._owner.lose(above)
-            self._assign(left, is_takeover=True)
+            # Who was the next for a chunk may have made its result just now, of what had come from below.
+            self._assign([chunk for chunk in left if chunk not in self.results], is_takeover=True)
 
     async def _take_over(self, chunks: list[int]) -> None:
         """Chunks whose owners failed and for which this peer is next: a result that exists is better than a new one."""

@@ -29,6 +29,7 @@ from swarm.round.deadlines import Phase
 from swarm.round.follow import follow
 from swarm.round.lead import lead
 from swarm.round.member import commit
+from swarm.round.restart import take_restart
 from swarm.state.electorate import few_of
 
 _FIRST_BACKOFF_S = 0.1
@@ -57,13 +58,17 @@ class Behind:
 async def run_round(ctx: Context, pending: "asyncio.Future[Offer]") -> Finished | Behind:
     """Takes the open round to its commit. `pending` becomes this peer's update; it may also come too late."""
     began_s = monotonic_s()
-    promised = ctx.acceptor.promised_in(ctx.round)
-    attempt = 1 if promised is None else max(1, promised.attempt)
+    attempt = _first_attempt(ctx)
     while True:
         await _until_needed(ctx, pending, attempt)
         if pending.done() and attempt == 1:
             began_s = monotonic_s()
         offer = pending.result() if pending.done() else None
+        if ctx.is_restart_due:
+            if not await take_restart(ctx):
+                return Behind(offer)
+            attempt = _first_attempt(ctx)
+            continue
         if ctx.is_behind:
             ctx.news.known_head = 0
             return Behind(offer)
@@ -81,13 +86,20 @@ async def run_round(ctx: Context, pending: "asyncio.Future[Offer]") -> Finished 
             case None:
                 continue  # called away, or told of a record: look again
         await _ask_around(ctx)
+        pending = _on_an_island(ctx, pending)
         await asyncio.sleep(_backoff_s(ctx.me, attempt))
         attempt += 1
 
 
+def _first_attempt(ctx: Context) -> int:
+    """The one this peer was in last, if it was in any in this term."""
+    promised = ctx.acceptor.promised_in(ctx.round)
+    return max(1, promised.attempt) if promised is not None and promised.term == ctx.electorate.term else 1
+
+
 async def _until_needed(ctx: Context, pending: "asyncio.Future[Offer]", attempt: int) -> None:
     """Returns when there is something to do: an update, news, or guests this peer has kept waiting long enough."""
-    while not (pending.done() or ctx.news.record is not None or ctx.is_behind):
+    while not (pending.done() or ctx.news.record is not None or ctx.is_behind or ctx.is_restart_due):
         called = max(attempt, ctx.news.called_attempt)
         ballot = ctx.ballot(called)
         since_s = ctx.half_here_s(ballot)
@@ -112,7 +124,7 @@ async def _attempt(ctx: Context, attempt: int, offer: Offer | None) -> Outcome |
     task = asyncio.create_task(work)
     try:
         while not task.done():
-            if ctx.news.record is not None:
+            if ctx.news.record is not None or ctx.is_restart_due:
                 return None
             # What is only claimed does not stop an attempt that has its roster.
             if ctx.is_forming and (ctx.is_behind or ctx.news.called_attempt > attempt):
@@ -146,7 +158,6 @@ async def _advance(ctx: Context, outcome: Committed, attempt: int, began_s: floa
     ctx.step_cpu_s = outcome.successor.step_cpu_s
     ctx.head = outcome.successor.committed(ctx.run, decided)
     ctx.begin_round()
-    await ctx.store.save_snapshot(ctx.head.round, (ctx.head.base_N, *ctx.head.outer_VN))
     counted = {seat for bitmap in decided.value.contributors for seat in decided.roster.contributors(bitmap)}
     ctx.sink(
         events.RoundCommitted(
@@ -163,17 +174,19 @@ async def _advance(ctx: Context, outcome: Committed, attempt: int, began_s: floa
 
 async def _ask_around(ctx: Context) -> None:
     """After a failed attempt: perhaps somebody holds this round's record, or is in a later attempt of it."""
-    peers = (ctx.electorate.peers | ctx.announced().keys()) - ctx.electorate.undialable - {ctx.me}
+    peers = (ctx.electorate.voters | ctx.announced().keys()) - ctx.electorate.undialable - {ctx.me}
     few = few_of(sorted(peers), _MOST_ASKED, f"{ctx.me}/{ctx.round}/{ctx.attempt}")
-    await asyncio.gather(*(_ask_one(ctx, peer) for peer in few))
+    answers = await asyncio.gather(*(_ask_one(ctx, peer) for peer in few))
+    ctx.island.learn(frozenset(few), {peer for peer, answered in zip(few, answers, strict=True) if answered})
 
 
-async def _ask_one(ctx: Context, peer: PeerId) -> None:
+async def _ask_one(ctx: Context, peer: PeerId) -> bool:
+    """Whether it answers at all."""
     try:
         status = await ctx.caller.ask(peer, wire.GetStatus(), wire.Status, wire.MAX_REQUEST_BYTES, SHORT_CALL_S)
         ctx.told_status(peer, status)
         if status.head < ctx.round:
-            return
+            return True
         answer = await ctx.caller.ask(
             peer,
             wire.GetRecords(ctx.round),
@@ -183,8 +196,40 @@ async def _ask_one(ctx: Context, peer: PeerId) -> None:
         )
         if isinstance(answer, wire.RecordIs):
             ctx.told_record(answer.record)
-    except (StreamLostError, ProtocolError):
-        return  # it knows nothing that helps
+    except StreamLostError:
+        return False
+    except ProtocolError:
+        return True  # it knows nothing that helps
+    return True
+
+
+def _on_an_island(ctx: Context, pending: "asyncio.Future[Offer]") -> "asyncio.Future[Offer]":
+    """Says so when a quorum cannot be reached, and sends the trainer on: the future of the larger update.
+
+    An update that was in a roster stays as it is: somebody may have counted it.
+    """
+    missing = ctx.island.missing(ctx.electorate)
+    if not missing:
+        return pending
+    electorate = ctx.electorate
+    if not ctx.island.is_said:
+        ctx.island.is_said = True
+        ctx.sink(
+            events.IslandBegan(
+                round=ctx.round,
+                present=len(electorate.voters - missing),
+                needed=electorate.quorum,
+                missing=tuple(sorted(missing)),
+                trains=ctx.train_on is not None,
+            )
+        )
+    if ctx.train_on is None or not pending.done() or pending.result().ballots:
+        return pending
+    larger = ctx.train_on(pending.result())
+    if larger is None:
+        return pending
+    ctx.island.updates += 1
+    return larger
 
 
 def _backoff_s(me: PeerId, attempt: int) -> float:

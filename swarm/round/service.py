@@ -11,6 +11,7 @@ from swarm.round.context import MAX_ATTEMPT, Context
 from swarm.round.reduction import Reduction
 from swarm.round.seats import Guest
 from swarm.sovereignty.gate import Denied
+from swarm.state.chain import load_restarts
 from swarm.state.roster import read_join
 
 _ROSTER_RACE_S = 10.0
@@ -22,7 +23,9 @@ async def serve_round(ctx: Context, stream: AuditedStream, request: wire.Request
     match request:
         case wire.GetStatus():
             attempt = max(ctx.attempt, ctx.news.called_attempt)
-            await stream.send(wire.Status(ctx.head.round, ctx.head.record_digest, attempt, ""))
+            await stream.send(
+                wire.Status(ctx.head.round, ctx.head.record_digest, attempt, "", term=ctx.electorate.term)
+            )
         case wire.JoinRound(sealed):
             await _seat(ctx, stream, sealed)
         case wire.OpenReduce(round_number, ballot):
@@ -33,8 +36,12 @@ async def serve_round(ctx: Context, stream: AuditedStream, request: wire.Request
             await _give_reduced(ctx, stream, round_number, ballot, chunks)
         case wire.GetResults():
             await _give_results(ctx, stream, request, region)
+        case wire.PushRestarts(documents):
+            ctx.told_restarts(documents)
+        case wire.GetRestarts():
+            await stream.send(wire.RestartsAre(load_restarts(ctx.store)))
         case wire.CallToAttempt(round_number, ballot):
-            if round_number == ctx.round:
+            if round_number == ctx.round and ballot.term == ctx.electorate.term:
                 _check_ballot(ctx, ballot)
                 if stream.remote != ballot.leader:
                     raise ProtocolError("a call to an attempt by another peer than its leader")
@@ -59,6 +66,13 @@ async def _seat(ctx: Context, stream: AuditedStream, sealed: wire.Sealed) -> Non
     if join.round > ctx.round:
         ctx.told_ahead(join.round - 1)
         await stream.send(wire.Refusal("behind", f"this peer is still at round {ctx.round}"))
+        return
+    if join.ballot.term != ctx.electorate.term:
+        is_older = join.ballot.term < ctx.electorate.term
+        answer = (
+            wire.RestartsAre(load_restarts(ctx.store)) if is_older else wire.Refusal("term", "an earlier term here")
+        )
+        await stream.send(answer)
         return
     if join.base_digest != ctx.head.state_digest:
         await stream.send(wire.Refusal("other_base", "this peer stands on another base"))

@@ -35,6 +35,15 @@ class Witness:
         """Follows the chain by one record. Raises ProtocolError if it is for the open round and does not verify."""
         await self.chain.advance(record)
 
+    async def restart(self, documents: tuple[bytes, ...]) -> None:
+        """Follows the founders to another electorate. Raises ProtocolError if they are not theirs, or do not fit."""
+        await self.chain.restart(documents)
+
+    @property
+    def restarts(self) -> tuple[bytes, ...]:
+        """The newest restart it has taken, with those it followed."""
+        return self.chain.restarts
+
     async def prepare(self, request: wire.Prepare, remote: PeerId) -> wire.PromiseIs | Elsewhere:
         """A durable promise to vote in no lower ballot of the open round."""
         elsewhere = self._elsewhere(request.round, request.ballot, remote)

@@ -20,6 +20,7 @@ import msgspec
 
 from swarm.charter.rules import is_jurisdiction
 from swarm.errors import DataError, PolicyError, UnlabelledDataError, UsageError
+from swarm.isolation.levels import LADDER, NONE
 from swarm.sovereignty.labels import Label
 
 POLICY_NAME = "policy.toml"
@@ -41,6 +42,8 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     version: Literal[1]
     datasets: tuple[Dataset, ...]
+    isolation: str = NONE
+    """The trainer's isolation below which nothing is trained: a level of `swarm.isolation.levels`."""
     origin: str = ""
     """Where the policy was read from, for messages and the ledger; not part of the file."""
 
@@ -54,6 +57,7 @@ class LabelledFile:
 class _PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: Literal[1]
     dataset: tuple[Dataset, ...]
+    isolation: str = NONE
 
 
 def find_policy(folder: Path, explicit: Path | None) -> Path:
@@ -134,10 +138,12 @@ def _decode(data: bytes, path: Path) -> Policy:
         raise PolicyError(cause) from None
     except (ValueError, msgspec.DecodeError, RecursionError) as error:
         raise PolicyError(f"{path} is not TOML: {error}") from None
-    return Policy(version=parsed.version, datasets=parsed.dataset, origin=str(path))
+    return Policy(version=parsed.version, datasets=parsed.dataset, isolation=parsed.isolation, origin=str(path))
 
 
 def _check(policy: Policy, path: Path) -> None:
+    if policy.isolation not in LADDER:
+        raise PolicyError(f"{path}: isolation is {policy.isolation!r}, not one of {', '.join(LADDER)}")
     names: set[str] = set()
     for dataset in policy.datasets:
         for key in ("name", "licence", "language"):

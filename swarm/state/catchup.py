@@ -1,30 +1,30 @@
 """The receiving side: from nothing, or from a head that others have left behind, to the swarm's head.
 
 Trust comes from the chain of records alone: each is verified against the electorate that the one before it left, from
-the charter on. Then the state is either replayed (few rounds missed, results still kept) or downloaded, every piece
-checked against a Merkle leaf of the state digest that the last record's quorum signed. Who gives the bytes does not
-matter.
+the charter on. Then the state is either replayed (few rounds missed, results still kept) or downloaded from all donors
+at once (`download.py`), every piece checked against a Merkle leaf of a state digest that a record's quorum signed. Who
+gives the bytes does not matter.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
+from swarm import events
 from swarm.errors import NetworkError, ProtocolError
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
 from swarm.net.calls import Caller
 from swarm.net.transport import StreamLostError
-from swarm.state.chain import Mark
+from swarm.state.chain import Mark, keep
+from swarm.state.download import Download
 from swarm.state.head import Head, apply_results
+from swarm.state.partial import Partials, Target
 from swarm.state.records import Decided
 from swarm.state.roster import result_digest
 from swarm.state.run import Run
 from swarm.state.store import KEPT_ROUNDS, Store
 from swarm.vector.bounds import Buffer
-from swarm.vector.digest import root_of_state, state_leaf
 from swarm.vector.recycle import Recycler
 
 _STATUS_LIMIT_S = 2.0
@@ -33,9 +33,6 @@ _ASK_LIMIT_S = 5.0
 _STALL_LIMIT_S = 10.0
 _MOST_LOOKS = 5
 """A swarm whose rounds are quicker than a look is not chased for ever: its leader hands over the last records."""
-_PIECES_PER_REQUEST = 32
-_LEAF_BYTES = 256
-"""More than a Merkle leaf has."""
 
 
 @dataclass(frozen=True)
@@ -51,23 +48,38 @@ class CatchUp:
     """One catching up from `donors`, in their order of preference."""
 
     def __init__(
-        self, run: Run, store: Store, caller: Caller, donors: Sequence[PeerId], say: Callable[[str], None]
+        self,
+        run: Run,
+        store: Store,
+        caller: Caller,
+        donors: Sequence[PeerId],
+        partials: Partials,
+        sink: Callable[[events.AnyEvent], None],
     ) -> None:
         self._run = run
         self._store = store
         self._caller = caller
         self._donors = [peer for peer in dict.fromkeys(donors) if peer != caller.peer_id]
-        self._say = say
+        self._partials = partials
+        self._sink = sink
         self._received = 0
+        self._start = Mark.genesis(run)
+        self._liars: set[PeerId] = set()
+        """Donors that sent a piece, or leaves, of another state than they were asked for."""
+        self._refused: dict[PeerId, str] = {}
+        """What donors said that would not even say where they stand."""
 
-    async def run(self, head: Head | None) -> CaughtUp:
+    async def run(self, head: Head | None, *, start: Mark | None = None) -> CaughtUp:
         """The highest state that a quorum signed and that the donors still hold.
+
+        Without a head, records are believed from `start` on, or from the charter.
 
         The swarm goes on meanwhile, so this looks again a few times, until there is nothing newer.
 
         Raises:
             NetworkError: no donor can be reached, or none has what is needed.
         """
+        self._start = start or Mark.genesis(self._run)
         caught = await self._once(head)
         replayed = caught.replayed
         for _ in range(_MOST_LOOKS):
@@ -83,7 +95,7 @@ class CatchUp:
         return CaughtUp(caught.head, replayed, self._received)
 
     async def _once(self, head: Head | None) -> CaughtUp:
-        mark = Mark.genesis(self._run) if head is None else head.mark
+        mark = self._start if head is None else head.mark
         decided: list[Decided] = []
         furthest = await self._rank_donors()
         for donor in self._donors:
@@ -97,26 +109,41 @@ class CatchUp:
             replayed = await self._replay(head, decided)
             if replayed is not None:
                 return CaughtUp(replayed, True, self._received)
-        # Donors keep few snapshots, so the newest round is tried first and the one before it if they have moved on.
-        for last in (*reversed(decided[-2:]), None):
-            if last is None and decided:
-                break
-            target = mark if last is None else self._mark_after(mark, last)
-            vectors = await self._download(target)
-            if vectors is not None:
+        for at in self._targets(mark, decided):
+            target = self._mark_after(mark, None if at is None else decided[at])
+            head = await self._download(target)
+            if head is not None:
                 for item in decided:
-                    await self._store.save_record(item.value.round, item.record)
-                head = Head(
-                    target.round,
-                    target.digest,
-                    target.electorate,
-                    vectors[0],
-                    vectors[1:],
-                    target.state_digest,
-                )
-                await self._store.save_snapshot(head.round, vectors)
+                    if item.value.round <= target.round:
+                        await keep(self._store, item)
+                await self._store.save_snapshot(head.round, (head.base_N, *head.outer_VN))
+                await self._partials.clear()
                 return CaughtUp(head, False, self._received)
-        raise NetworkError(f"none of {len(self._donors)} peers gave a state that its quorum signed; try again")
+        raise NetworkError(f"none of {len(self._donors)} peers gave a state that its quorum signed{self._reasons()}")
+
+    def _targets(self, mark: Mark, decided: Sequence[Decided]) -> list[int | None]:
+        """Which states to try for, by their place in `decided`; None is the state at `mark`.
+
+        One that is begun goes first, if the rounds after it can be replayed: its pieces count. Then the newest, and the
+        one before it for donors that have moved on.
+        """
+        if not decided:
+            return [None]
+        last = len(decided) - 1
+        targets: list[int | None] = [last, last - 1] if last else [last]
+        begun = self._partials.target()
+        for at in range(max(0, len(decided) - KEPT_ROUNDS), last):
+            value = decided[at].value
+            if begun == Target(value.round, value.state_digest):
+                targets.insert(0, at)
+        if begun == Target(mark.round, mark.state_digest) and last < KEPT_ROUNDS:
+            targets.insert(0, None)
+        return list(dict.fromkeys(targets))
+
+    def _reasons(self) -> str:
+        """What those said that refused."""
+        said = sorted(set(self._refused.values()))
+        return f" ({'; '.join(said)})" if said else ""
 
     async def _rank_donors(self) -> int | None:
         """Puts the donors in order: who says it stands furthest, then who answers quickest; the silent ones last.
@@ -135,7 +162,10 @@ class CatchUp:
                 status = await self._caller.ask(
                     donor, wire.GetStatus(), wire.Status, wire.MAX_REQUEST_BYTES, _STATUS_LIMIT_S
                 )
-        except (StreamLostError, ProtocolError, TimeoutError):
+        except ProtocolError as error:
+            self._refused[donor] = str(error)
+            return
+        except (StreamLostError, TimeoutError):
             return
         answered[donor] = status.head
 
@@ -154,7 +184,11 @@ class CatchUp:
             try:
                 while True:
                     async with asyncio.timeout(_STALL_LIMIT_S):
-                        answer = await stream.receive(wire.RecordIs | wire.Missing, wire.MAX_CONTROL_BYTES)
+                        answer = await stream.receive(
+                            wire.RecordIs | wire.Missing | wire.Refusal, wire.MAX_CONTROL_BYTES
+                        )
+                    if isinstance(answer, wire.Refusal):
+                        raise ProtocolError(answer.reason)
                     if isinstance(answer, wire.Missing):
                         break
                     item = mark.verify(self._run, answer.record)
@@ -184,7 +218,7 @@ class CatchUp:
                 )
                 return None
             await self._store.save_results(item.value.round, item.digest, results)
-            await self._store.save_record(item.value.round, item.record)
+            await keep(self._store, item)
             head = successor.committed(self._run, item)
         await self._store.save_snapshot(head.round, (head.base_N, *head.outer_VN))
         return head
@@ -215,55 +249,20 @@ class CatchUp:
             return results
         return None
 
-    async def _download(self, mark: Mark) -> tuple[np.ndarray, ...] | None:
-        """Every vector of the state at `mark`, each piece checked; None if the donors cannot complete it."""
-        run = self._run
-        count = (1 + run.rule.vectors) * run.grid.chunks
-        vectors = tuple(np.empty(run.grid.elements, np.float32) for _ in range(1 + run.rule.vectors))
-        missing = list(range(count))
-        for donor in self._donors:
-            while missing:
-                batch = missing[:_PIECES_PER_REQUEST]
-                got = await self._pieces(donor, mark, batch, vectors)
-                missing = [index for index in missing if index not in got]
-                if len(got) < len(batch):
-                    break
-                self._say(f"Shared Base of round {mark.round}: {count - len(missing)} of {count} pieces")
-        return None if missing else vectors
-
-    async def _pieces(
-        self, donor: PeerId, mark: Mark, batch: Sequence[int], vectors: tuple[np.ndarray, ...]
-    ) -> set[int]:
-        """Puts pieces that verify into `vectors`; returns which."""
-        run, got = self._run, set[int]()
-        count = len(vectors) * run.grid.chunks
-        piece_bytes = 4 * run.grid.chunk_elements + wire.MAX_CHUNK_OVERHEAD_BYTES
+    async def _download(self, mark: Mark) -> Head | None:
+        """The state at `mark`; None if the donors cannot complete it."""
+        target = Target(mark.round, mark.state_digest)
+        download = Download(self._run, self._caller, self._partials, target, self._liars, self._sink)
         try:
-            stream = await self._caller.open(donor, wire.GetState(mark.round, tuple(batch)), _ASK_LIMIT_S)
-        except StreamLostError:
-            return got
-        try:
-            async with asyncio.timeout(_STALL_LIMIT_S):
-                state = await stream.receive(
-                    wire.StateIs | wire.Missing, count * _LEAF_BYTES + wire.MAX_CHUNK_OVERHEAD_BYTES
-                )
-            if isinstance(state, wire.Missing):
-                return got
-            if len(state.leaves) != count or root_of_state(state.leaves) != mark.state_digest:
-                raise ProtocolError("a state that is not the one its quorum signed")
-            for index in batch:
-                async with asyncio.timeout(_STALL_LIMIT_S):
-                    piece = await stream.receive(wire.StateChunk, piece_bytes)
-                vector, chunk = divmod(index, run.grid.chunks)
-                wanted = run.grid.length(chunk) * 4
-                is_right = piece.index == index and len(piece.data) == wanted
-                if not is_right or state_leaf(vector, chunk, piece.data) != state.leaves[index]:
-                    raise ProtocolError("a piece of the state that is not what its leaf says")
-                vectors[vector][run.grid.bounds(chunk)] = np.frombuffer(piece.data, "<f4")
-                got.add(index)
-                self._received += len(piece.data)
-        except (StreamLostError, ProtocolError, TimeoutError) as error:
-            self._say(f"{donor} is dropped as a source of the state: {error or 'it stalled'}")
+            vectors = await download.run(self._donors)
         finally:
-            stream.close()
-        return got
+            self._received += download.received_bytes
+        if vectors is None:
+            return None
+        base_N, *outer_VN = vectors
+        return Head(
+            mark.round, mark.digest, mark.electorate, base_N, tuple(outer_VN), mark.state_digest, download.leaves
+        )
+
+    def _say(self, text: str) -> None:
+        self._sink(events.Note(text=text))

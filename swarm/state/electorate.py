@@ -18,13 +18,21 @@ _REMEMBERED_BALLOTS = 64
 
 @dataclass(frozen=True)
 class Electorate:
-    """Who votes on a round. Every quorum is more than half of them."""
+    """Who votes on a round. A quorum is more than half of them, and fewer decide only where the charter says so."""
 
     peers: frozenset[PeerId]
     """Peers of the last committed roster, or the charter's genesis."""
     witnesses: frozenset[PeerId]
     """Charter witnesses: they vote and never reduce."""
     undialable: frozenset[PeerId] = frozenset()
+    term: int = 0
+    """Number of the founders' restart in force."""
+    restarts: tuple[bytes, ...] = ()
+    """The founders' restarts that made it, by term; none once a record has followed them."""
+    replaced: "Electorate | None" = None
+    """The electorate that the last of these put an end to."""
+    may_thin: bool = False
+    """Quorum kind `available`: where fewer than a quorum are there, more than half of those decide."""
 
     @property
     def voters(self) -> frozenset[PeerId]:
@@ -38,6 +46,30 @@ class Electorate:
         """Whether enough of `peers` vote."""
         return len(self.voters.intersection(peers)) >= self.quorum
 
+    def may_close(self, roster: Iterable[PeerId]) -> bool:
+        """Whether a leader may have closed a roster of these peers; witnesses promise without a seat."""
+        if self.may_thin:
+            return not self.peers.isdisjoint(roster)
+        return self.has_quorum(self.witnesses.union(roster))
+
+    def decides(self, votes: Iterable[PeerId], roster: Iterable[PeerId]) -> bool:
+        """Whether votes of these peers commit a value with this roster."""
+        electors = self.peers.intersection(roster)
+        if self.may_thin and len(electors) < self.quorum:
+            return len(electors.intersection(votes)) * 2 > len(electors)
+        return self.has_quorum(votes)
+
+    @property
+    def origin(self) -> "Electorate":
+        """The electorate that the record before left, whatever restarts came since."""
+        return self if self.replaced is None else self.replaced.origin
+
+    def of_term(self, term: int) -> "Electorate | None":
+        """The electorate of an earlier term since the last record, or this one; None if there was no such term."""
+        if term == self.term:
+            return self
+        return None if self.replaced is None else self.replaced.of_term(term)
+
     def ballot(self, run_id: str, round_number: int, attempt: int) -> Ballot:
         """The ballot of an attempt: its leader is first by hash(run, round, attempt, peer), dialable peers first.
 
@@ -46,8 +78,11 @@ class Electorate:
         return _ballot(self, run_id, round_number, attempt)
 
     def has_ballot(self, run_id: str, round_number: int, ballot: Ballot) -> bool:
-        """Whether a ballot names the leader everybody computes for its attempt."""
-        return ballot.attempt >= 1 and ballot == self.ballot(run_id, round_number, ballot.attempt)
+        """Whether a ballot names the leader everybody computes for its attempt and term."""
+        electorate = self.of_term(ballot.term)
+        if electorate is None or ballot.attempt < 1:
+            return False
+        return ballot == electorate.ballot(run_id, round_number, ballot.attempt)
 
     @classmethod
     def genesis(cls, run: Run) -> "Electorate":
@@ -55,10 +90,21 @@ class Electorate:
         return cls(frozenset(genesis.peers), frozenset(genesis.witnesses))
 
     @classmethod
-    def after(cls, run: Run, roster: Roster) -> "Electorate":
-        """The electorate of the round after one that committed with this roster."""
-        undialable = frozenset(seat.peer for seat in roster.seats if not seat.dialable)
-        return cls(frozenset(roster.peers), frozenset(run.charter.genesis.witnesses), undialable)
+    def after(cls, run: Run, roster: Roster, voters: "Electorate | None" = None) -> "Electorate":
+        """The electorate of the round after one that `voters` (the charter's, if left out) committed with this roster.
+
+        Where whoever is there may go on, the first round still takes a quorum: a run begins together. A roster of a
+        term that founders ended names whom they gave up, so then those who voted go on.
+        """
+        if voters is not None and roster.ballot.term < voters.term:
+            return cls(voters.peers, voters.witnesses, term=voters.term)
+        return cls(
+            frozenset(roster.peers),
+            frozenset(run.charter.genesis.witnesses) if voters is None else voters.witnesses,
+            frozenset(seat.peer for seat in roster.seats if not seat.dialable),
+            term=0 if voters is None else voters.term,
+            may_thin=run.charter.quorum.kind == "available",
+        )
 
 
 def few_of(peers: Sequence[PeerId], most: int, salt: str) -> list[PeerId]:
@@ -76,4 +122,4 @@ def _ballot(electorate: Electorate, run_id: str, round_number: int, attempt: int
         text = f"{run_id}/{round_number}/{attempt}/{peer}"
         return peer in electorate.undialable, hashlib.sha256(text.encode()).digest()
 
-    return Ballot(attempt, min(electorate.peers, key=place))
+    return Ballot(attempt, min(electorate.peers, key=place), electorate.term)

@@ -32,6 +32,8 @@ class Head:
     outer_VN: tuple[np.ndarray, ...]
     """Outer-optimiser vectors, float32 [N] each."""
     state_digest: bytes
+    leaves: tuple[bytes, ...] = ()
+    """Merkle leaves of the state, where they are known: donors hash the state where they are not."""
 
     @classmethod
     def genesis(cls, run: Run, base_N: np.ndarray) -> "Head":
@@ -55,15 +57,18 @@ class Successor:
     state_digest: bytes
     step_cpu_s: float
     """Processor seconds that the outer step and the digest of its state took."""
+    leaves: tuple[bytes, ...] = ()
+    """Merkle leaves of the state."""
 
     def committed(self, run: Run, decided: Decided) -> Head:
         return Head(
             decided.value.round,
             decided.digest,
-            Electorate.after(run, decided.roster),
+            Electorate.after(run, decided.roster, decided.voters),
             self.base_N,
             self.outer_VN,
             self.state_digest,
+            self.leaves,
         )
 
 
@@ -86,8 +91,8 @@ async def apply_mean(run: Run, head: Head, mean_N: Vector, vectors: Recycler) ->
             leaves[number].append(state_leaf(number, chunk, chunk_bytes(vector_N[bounds])))
         cpu_s += thread_cpu_s() - began_cpu_s
         await asyncio.sleep(0)
-    digest = root_of_state([leaf for of_vector in leaves for leaf in of_vector])
-    return Successor(mean_N, outer_VN, digest, cpu_s)
+    in_order = tuple(leaf for of_vector in leaves for leaf in of_vector)
+    return Successor(mean_N, outer_VN, root_of_state(in_order), cpu_s, in_order)
 
 
 async def apply_results(run: Run, head: Head, results: Sequence[Buffer], vectors: Recycler) -> Successor:

@@ -14,6 +14,7 @@ from swarm.errors import ProtocolError
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
 from swarm.state.electorate import Electorate
+from swarm.state.restarts import in_force
 from swarm.state.roster import Roster, read_roster
 from swarm.state.run import Run
 
@@ -51,6 +52,8 @@ class Record(wire.Frame, frozen=True):
 
     value: bytes
     votes: tuple[wire.Sealed, ...]
+    restarts: tuple[bytes, ...] = ()
+    """The founders' restarts, if any came since the record before: they say whose votes these are."""
 
 
 _ROSTER_LEFT_OUT = wire.Sealed(PeerId(""), b"", b"")
@@ -83,6 +86,8 @@ class Decided:
     digest: bytes
     value: Value
     roster: Roster
+    voters: Electorate | None = None
+    """Whose votes decided it; None if a record was taken at its word."""
 
 
 def value_digest(value: bytes) -> bytes:
@@ -114,9 +119,10 @@ def _read_value(
     roster = read_roster(value.roster, run, base_digest)
     if roster.round != round_number or value.weights != roster.weights:
         raise ProtocolError("a value whose weights are not its roster's by the charter's policy")
-    if not electorate.has_ballot(run.id, round_number, roster.ballot):
+    closed_by = electorate.of_term(roster.ballot.term)
+    if closed_by is None or not closed_by.has_ballot(run.id, round_number, roster.ballot):
         raise ProtocolError(f"a value whose roster is of a ballot that no attempt of round {round_number} has")
-    if not electorate.has_quorum(electorate.witnesses.union(roster.peers)):
+    if not closed_by.may_close(roster.peers):
         raise ProtocolError(f"a value whose roster has no quorum of round {round_number}'s electorate in it")
     if not len(value.chunk_digests) == len(value.contributors) == run.grid.chunks:
         raise ProtocolError("a value with the wrong number of chunks")
@@ -180,16 +186,18 @@ def _verify(
 ) -> Decided:
     record = wire.decode(data, Record)
     digest = value_digest(record.value)
+    electorate = in_force(run, electorate, record.restarts, round_number=round_number - 1, record=previous)
     value, roster = read_value(
         record.value, run, electorate, round_number=round_number, previous=previous, base_digest=base_digest
     )
     if len(record.votes) > len(electorate.voters):
         raise ProtocolError("a record with more votes than there are electors")
     by_ballot = count_votes(record.votes, run, round_number, digest)
-    most = max((len(voters & electorate.voters) for voters in by_ballot.values()), default=0)
-    if most < electorate.quorum:
+    in_term = [voters for ballot, voters in by_ballot.items() if ballot.term == electorate.term]
+    if not any(electorate.decides(voters, roster.peers) for voters in in_term):
+        most = max((len(voters & electorate.voters) for voters in in_term), default=0)
         raise ProtocolError(f"a record of round {round_number} with {most} valid votes, {electorate.quorum} are needed")
-    return Decided(data, digest, value, roster)
+    return Decided(data, digest, value, roster, electorate)
 
 
 _remembered = lru_cache(_REMEMBERED)(_verify)

@@ -4,6 +4,7 @@ What does not verify is passed over and reported, never deleted or overwritten; 
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,24 +14,23 @@ from safetensors.numpy import load_file
 from swarm.errors import ProtocolError, StateError
 from swarm.net import wire
 from swarm.state.archive import Archive
+from swarm.state.chain import kept_mark
 from swarm.state.head import Head, apply_results
-from swarm.state.records import Electorate, Record, Value, value_digest
-from swarm.state.roster import read_roster
 from swarm.state.run import Run
 from swarm.state.store import Store
-from swarm.vector.digest import state_digest
+from swarm.vector.digest import root_of_state, state_digest, state_leaves
 from swarm.vector.recycle import Recycler
 
 
-async def resume(run: Run, store: Store, say: Callable[[str], None]) -> Head | None:
-    """The latest head this store can prove, or None if it holds none."""
-    for round_number in store.snapshots():
+async def resume(run: Run, store: Store, say: Callable[[str], None], *, until: int = wire.MAX_ROUND) -> Head | None:
+    """The latest head this store can prove, up to round `until`, or None if it holds none."""
+    for round_number in (number for number in store.snapshots() if number <= until):
         head = _head_at(run, store, round_number)
         if head is None:
             say(f"the snapshot of round {round_number} is damaged: it is kept aside, and an older one is used")
             store.set_aside_snapshot(round_number)
             continue
-        return await _replay(run, store, head)
+        return await _replay(run, store, head, say, until)
     return None
 
 
@@ -53,9 +53,10 @@ def state_zero(run: Run, base_N: np.ndarray) -> Head | None:
     outer_VN = tuple(np.zeros_like(base_N) for _ in range(run.rule.vectors))
     if base_N.shape != (run.grid.elements,) or base_N.dtype != np.float32:
         return None
-    if state_digest(run.grid, base_N, outer_VN).hex() != run.charter.model.state_digest:
+    leaves = state_leaves(run.grid, base_N, outer_VN)
+    if root_of_state(leaves).hex() != run.charter.model.state_digest:
         return None
-    return Head.genesis(run, base_N)
+    return replace(Head.genesis(run, base_N), leaves=leaves)
 
 
 def _head_at(run: Run, store: Store, round_number: int) -> Head | None:
@@ -66,28 +67,20 @@ def _head_at(run: Run, store: Store, round_number: int) -> Head | None:
         return None
     if round_number == 0:
         return state_zero(run, vectors[0])
-    data = store.load_record(round_number)
-    if data is None:
+    mark = kept_mark(run, store.load_record, round_number)
+    if mark is None or mark.state_digest != state_digest(run.grid, vectors[0], vectors[1:]):
         return None
-    try:
-        encoded = wire.decode(data, Record).value
-        value = wire.decode(encoded, Value)
-        roster = read_roster(value.roster, run, value.base_digest)
-    except ProtocolError:
-        return None
-    digest = state_digest(run.grid, vectors[0], vectors[1:])
-    if (value.run_id, value.round, value.state_digest) != (run.id, round_number, digest):
-        return None
-    return Head(round_number, value_digest(encoded), Electorate.after(run, roster), vectors[0], vectors[1:], digest)
+    return Head(round_number, mark.digest, mark.electorate, vectors[0], vectors[1:], mark.state_digest)
 
 
-async def _replay(run: Run, store: Store, head: Head) -> Head:
+async def _replay(run: Run, store: Store, head: Head, say: Callable[[str], None], until: int) -> Head:
     """Rounds that were committed after the snapshot, as far as their results are still here."""
     archive, vectors = Archive(run, store), Recycler()
-    while (data := store.load_record(head.round + 1)) is not None:
+    while head.round < until and (data := store.load_record(head.round + 1)) is not None:
         try:
             decided = head.mark.verify(run, data)
         except ProtocolError:
+            say(f"the record of round {head.round + 1} is damaged: it is kept aside, and the swarm is asked for it")
             store.set_aside_record(head.round + 1)
             return head
         results = [archive.result(decided.value, decided.digest, chunk) for chunk in range(run.grid.chunks)]

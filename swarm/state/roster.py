@@ -39,6 +39,7 @@ class Seat:
     tokens: int
     up_bps: int = 0
     down_bps: int = 0
+    tokens_per_s: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,6 +155,8 @@ def _read_join(sealed: wire.Sealed, run: Run) -> tuple[wire.Join, Seat]:
             pass
     if not 0 <= join.tokens <= wire.MAX_ROUND:
         raise ProtocolError("a join with an impossible number of tokens")
+    if not 0 <= join.tokens_per_s <= wire.MAX_ROUND:
+        raise ProtocolError("a join with an impossible pace")
     if not (0 <= join.up_bps <= MAX_BPS and 0 <= join.down_bps <= MAX_BPS):
         raise ProtocolError("a join with an impossible rate")
     seat = Seat(
@@ -165,6 +168,7 @@ def _read_join(sealed: wire.Sealed, run: Run) -> tuple[wire.Join, Seat]:
         tokens=join.tokens,
         up_bps=join.up_bps,
         down_bps=join.down_bps,
+        tokens_per_s=join.tokens_per_s,
     )
     return join, seat
 

@@ -1,38 +1,46 @@
 """What a peer keeps on disk, and the same in memory for simulations.
 
     STATE/acceptor              promises and votes of the open round; rewritten atomically, synced before a vote is sent
+    STATE/restarts              the founders' restarts this peer has taken last (swarm.state.restarts)
     STATE/records/000007        commit record of round 7
     STATE/results/000007-ab12   encoded results of a value of round 7, in grid order; the last KEPT_ROUNDS rounds
-    STATE/snapshots/000007      base and outer-optimiser state after round 7 (safetensors); the last KEPT_SNAPSHOTS
+    STATE/snapshots/000007      base and outer-optimiser state after round 7 (safetensors); the last two, or as many as
+                                `tapestry peer --checkpoints` says
+    STATE/residual              what of this peer's updates was not delivered yet (swarm.state.checkpoints)
 
 Nothing is overwritten in place: files are written beside, synced, renamed. What cannot be read is never deleted here.
 """
 
 import asyncio
-import os
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
-from itertools import count
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load_file
 
 from swarm.errors import StateError
+from swarm.state.disk import read_file, remove_half_written, told, write_file
+from swarm.state.tensors import safetensors_parts
 from swarm.vector.bounds import Buffer
 
-_WRITES = count()
 KEPT_ROUNDS = 8
 KEPT_SNAPSHOTS = 2
+"""One to use, and the one before it if that turns out to be damaged."""
+_OWNER_ONLY = 0o600
 
 
 class Store(Protocol):
     """Durable storage of one peer in one run. `save_*` return when a crash can no longer lose it."""
 
+    keeps_residual: bool
+    """Whether `save_residual` is worth the work of encoding one."""
+
     def load_acceptor(self) -> bytes | None: ...
     async def save_acceptor(self, data: bytes) -> None: ...
+    def load_restarts(self) -> bytes | None: ...
+    async def save_restarts(self, data: bytes) -> None: ...
     def load_record(self, round_number: int) -> bytes | None: ...
     async def save_record(self, round_number: int, data: bytes) -> None: ...
     async def save_results(self, round_number: int, digest: bytes, results: Sequence[Buffer]) -> None: ...
@@ -46,6 +54,10 @@ class Store(Protocol):
         ...
 
     def load_snapshot(self, round_number: int) -> tuple[np.ndarray, ...] | None: ...
+    async def fetch_snapshot(self, round_number: int) -> tuple[np.ndarray, ...] | None:
+        """As `load_snapshot`, without holding up the event loop."""
+        ...
+
     def set_aside_snapshot(self, round_number: int) -> None:
         """A snapshot that is not what it should be is kept under another name, so that a good one can be written."""
         ...
@@ -54,37 +66,50 @@ class Store(Protocol):
         """The same for a record."""
         ...
 
+    async def save_residual(self, parts: Sequence[Buffer]) -> None: ...
+    def load_residual(self) -> bytes | None: ...
+
 
 class DiskStore:
     """A store in a folder. Every error of the disk is a StateError that names the file."""
 
-    def __init__(self, folder: Path) -> None:
+    keeps_residual = True
+
+    def __init__(self, folder: Path, *, kept_snapshots: int = KEPT_SNAPSHOTS) -> None:
         """Opens or makes the folder. Raises StateError when it cannot be written."""
+        assert kept_snapshots >= 1, kept_snapshots
         self.folder = folder
+        self._kept_snapshots = kept_snapshots
         try:
             for name in ("records", "results", "snapshots"):
                 (folder / name).mkdir(parents=True, exist_ok=True)
-            for half_written in (*folder.glob("*.new"), *folder.glob("*/*.new")):
-                half_written.unlink()
+                remove_half_written(folder / name)
+            remove_half_written(folder)
         except OSError as error:
             raise StateError(f"cannot use the state folder {folder}: {error.strerror}") from None
 
     def load_acceptor(self) -> bytes | None:
-        return _read(self.folder / "acceptor")
+        return read_file(self.folder / "acceptor")
 
     async def save_acceptor(self, data: bytes) -> None:
-        await _write(self.folder / "acceptor", [data])
+        await write_file(self.folder / "acceptor", [data])
+
+    def load_restarts(self) -> bytes | None:
+        return read_file(self.folder / "restarts")
+
+    async def save_restarts(self, data: bytes) -> None:
+        await write_file(self.folder / "restarts", [data])
 
     def load_record(self, round_number: int) -> bytes | None:
-        return _read(self.folder / "records" / _name(round_number))
+        return read_file(self.folder / "records" / _name(round_number))
 
     async def save_record(self, round_number: int, data: bytes) -> None:
-        await _write(self.folder / "records" / _name(round_number), [data])
+        await write_file(self.folder / "records" / _name(round_number), [data])
 
     async def save_results(self, round_number: int, digest: bytes, results: Sequence[Buffer]) -> None:
-        await _write(self._results_path(round_number, digest), results)
+        await write_file(self._results_path(round_number, digest), results)
         oldest = _name(round_number - KEPT_ROUNDS)
-        with _told(self.folder / "results"):
+        with told(self.folder / "results"):
             for path in (self.folder / "results").iterdir():
                 if path.name < oldest:
                     path.unlink(missing_ok=True)
@@ -100,14 +125,13 @@ class DiskStore:
 
     async def save_snapshot(self, round_number: int, vectors: Sequence[np.ndarray]) -> None:
         tensors = {_vector_name(number): vector for number, vector in enumerate(vectors)}
-        data = await asyncio.to_thread(save, tensors)
-        await _write(self.folder / "snapshots" / _name(round_number), [data])
-        with _told(self.folder / "snapshots"):
-            for old in self.snapshots()[KEPT_SNAPSHOTS:]:
+        await write_file(self.folder / "snapshots" / _name(round_number), safetensors_parts(tensors))
+        with told(self.folder / "snapshots"):
+            for old in self.snapshots()[self._kept_snapshots :]:
                 (self.folder / "snapshots" / _name(old)).unlink(missing_ok=True)
 
     def snapshots(self) -> Sequence[int]:
-        with _told(self.folder / "snapshots"):
+        with told(self.folder / "snapshots"):
             names = [path.name for path in (self.folder / "snapshots").iterdir()]
         return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
@@ -118,11 +142,21 @@ class DiskStore:
         except (OSError, SafetensorError, KeyError):
             return None
 
+    async def fetch_snapshot(self, round_number: int) -> tuple[np.ndarray, ...] | None:
+        return await asyncio.to_thread(self.load_snapshot, round_number)
+
     def set_aside_snapshot(self, round_number: int) -> None:
         _set_aside(self.folder / "snapshots" / _name(round_number))
 
     def set_aside_record(self, round_number: int) -> None:
         _set_aside(self.folder / "records" / _name(round_number))
+
+    async def save_residual(self, parts: Sequence[Buffer]) -> None:
+        # For the owner only: unlike a base it comes from this peer's data alone.
+        await write_file(self.folder / "residual", parts, mode=_OWNER_ONLY)
+
+    def load_residual(self) -> bytes | None:
+        return read_file(self.folder / "residual")
 
     def _results_path(self, round_number: int, digest: bytes) -> Path:
         return self.folder / "results" / f"{_name(round_number)}-{digest.hex()[:32]}"
@@ -131,8 +165,12 @@ class DiskStore:
 class MemoryStore:
     """A store that survives the death of a simulated peer, because the test keeps it."""
 
+    keeps_residual = True
+
     def __init__(self) -> None:
+        self._residual: bytes | None = None
         self._acceptor: bytes | None = None
+        self._restarts: bytes | None = None
         self._records: dict[int, bytes] = {}
         self._results: dict[tuple[int, bytes], bytes] = {}
         self._snapshots: dict[int, tuple[np.ndarray, ...]] = {}
@@ -142,6 +180,12 @@ class MemoryStore:
 
     async def save_acceptor(self, data: bytes) -> None:
         self._acceptor = data
+
+    def load_restarts(self) -> bytes | None:
+        return self._restarts
+
+    async def save_restarts(self, data: bytes) -> None:
+        self._restarts = data
 
     def load_record(self, round_number: int) -> bytes | None:
         return self._records.get(round_number)
@@ -169,11 +213,20 @@ class MemoryStore:
     def load_snapshot(self, round_number: int) -> tuple[np.ndarray, ...] | None:
         return self._snapshots.get(round_number)
 
+    async def fetch_snapshot(self, round_number: int) -> tuple[np.ndarray, ...] | None:
+        return self.load_snapshot(round_number)
+
     def set_aside_snapshot(self, round_number: int) -> None:
         self._snapshots.pop(round_number, None)
 
     def set_aside_record(self, round_number: int) -> None:
         self._records.pop(round_number, None)
+
+    async def save_residual(self, parts: Sequence[Buffer]) -> None:
+        self._residual = b"".join(parts)
+
+    def load_residual(self) -> bytes | None:
+        return self._residual
 
 
 def _name(round_number: int) -> str:
@@ -185,52 +238,6 @@ def _vector_name(number: int) -> str:
 
 
 def _set_aside(path: Path) -> None:
-    with _told(path):
+    with told(path):
         if path.exists():
             path.rename(path.with_name(f"{path.name}.damaged"))
-
-
-@contextmanager
-def _told(path: Path) -> Generator[None]:
-    """An error of the disk as a StateError that names the path."""
-    try:
-        yield
-    except OSError as error:
-        raise StateError(f"cannot use {path}: {error.strerror}") from None
-
-
-def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise StateError(f"cannot read {path}: {error.strerror}") from None
-
-
-async def _write(path: Path, parts: Sequence[Buffer]) -> None:
-    """Writes beside, syncs, renames, syncs the folder; in a thread, since a disk can be slow."""
-    try:
-        await asyncio.to_thread(_write_now, path, parts)
-    except OSError as error:
-        raise StateError(f"cannot write {path}: {error.strerror}") from None
-
-
-def _write_now(path: Path, parts: Sequence[Buffer]) -> None:
-    # A name of its own: a write whose task was cancelled goes on in its thread beside the one after it.
-    beside = path.with_name(f"{path.name}.{next(_WRITES)}.new")
-    try:
-        with beside.open("wb") as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.rename(path)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

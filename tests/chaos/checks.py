@@ -82,7 +82,7 @@ def _chain(sim: "Simulation", peer: "SimPeer") -> Iterator[Decided]:
     while (data := peer.store.load_record(number)) is not None:
         decided = verify_record(data, run, electorate, round_number=number, previous=previous, base_digest=base_digest)
         yield decided
-        electorate, previous = Electorate.after(run, decided.roster), decided.digest
+        electorate, previous = Electorate.after(run, decided.roster, decided.voters), decided.digest
         base_digest, number = decided.value.state_digest, number + 1
 
 
@@ -144,7 +144,9 @@ def check_agreement(sim: "Simulation", chain: list[Decided]) -> None:
     committed = {decided.value.round: decided.digest for decided in chain}
     electorates = {1: Electorate.genesis(sim.run_info)}
     for decided in chain:
-        electorates[decided.value.round + 1] = Electorate.after(sim.run_info, decided.roster)
+        if decided.voters is not None:
+            electorates[decided.value.round] = decided.voters
+        electorates[decided.value.round + 1] = Electorate.after(sim.run_info, decided.roster, decided.voters)
     chosen: dict[int, wire.Ballot] = {}
     for (number, ballot, digest), peers in sorted(voters.items()):
         electorate = electorates.get(number)

@@ -29,6 +29,8 @@ class Disk:
 class Mount:
     """A `swarm.state.store.Store`. `on_write` runs before each write and after it: a test may kill the peer there."""
 
+    keeps_residual = True
+
     def __init__(self, disk: Disk, write_s: Callable[[], float], on_write: Callable[[], None]) -> None:
         self._disk = disk
         self._write_s = write_s
@@ -45,6 +47,14 @@ class Mount:
         await self._before()
         self._disk.promises.append(msgspec.msgpack.decode(data, type=AcceptorState))
         await self._disk.files.save_acceptor(data)
+        self._after()
+
+    def load_restarts(self) -> bytes | None:
+        return self._disk.files.load_restarts()
+
+    async def save_restarts(self, data: bytes) -> None:
+        await self._before()
+        await self._disk.files.save_restarts(data)
         self._after()
 
     def load_record(self, round_number: int) -> bytes | None:
@@ -74,6 +84,29 @@ class Mount:
 
     def load_snapshot(self, round_number: int) -> tuple[np.ndarray, ...] | None:
         return self._disk.files.load_snapshot(round_number)
+
+    async def fetch_snapshot(self, round_number: int) -> tuple[np.ndarray, ...] | None:
+        return self.load_snapshot(round_number)
+
+    async def save_residual(self, parts: Sequence[bytes]) -> None:
+        await self._before()
+        await self._disk.files.save_residual(parts)
+        self._after()
+
+    def load_residual(self) -> bytes | None:
+        return self._disk.files.load_residual()
+
+    def set_aside_snapshot(self, round_number: int) -> None:
+        self._write_now(lambda: self._disk.files.set_aside_snapshot(round_number))
+
+    def set_aside_record(self, round_number: int) -> None:
+        self._write_now(lambda: self._disk.files.set_aside_record(round_number))
+
+    def _write_now(self, write: Callable[[], None]) -> None:
+        self._on_write()
+        self._stop_if_dead()
+        write()
+        self._after()
 
     async def _before(self) -> None:
         self._on_write()

@@ -12,7 +12,7 @@ from swarm import events
 from swarm.charter.manifest import Region
 from swarm.identity.peer_id import PeerId
 from swarm.net.memory import Link, run_virtual
-from swarm.node import engine as engines
+from swarm.node import work as working
 from swarm.round import plan as planning
 from swarm.round.context import Offer
 from swarm.round.reduction import Reduction
@@ -139,7 +139,7 @@ def test_what_a_small_region_could_not_send_waits_and_goes_when_it_has_grown(mon
     """Two of a region wait for a third: the residual of each is then all it ever trained, and it is all sent."""
     left: dict[str, float] = {}
     """By peer: the norm of what it carries on after its last round."""
-    honest = engines.settle
+    honest = working.settle
 
     def settle(run: Run, me: PeerId, offer: Offer, decided: Decided, reduction: Reduction | None) -> None:
         x_N = offer.x_N.copy()
@@ -150,7 +150,7 @@ def test_what_a_small_region_could_not_send_waits_and_goes_when_it_has_grown(mon
         if not any(seat in roster.contributors(bitmap) for bitmap in decided.value.contributors):
             assert offer.lost_N.tobytes() == x_N.tobytes()
 
-    monkeypatch.setattr(engines, "settle", settle)
+    monkeypatch.setattr(working, "settle", settle)
 
     async def main() -> None:
         sim, border = await watched((3, 2), min_contributors=3, chunks=6)

@@ -83,6 +83,8 @@ class Strike:
             if self.victim is None:
                 return
         kinds, _ = FAULTS[self.fault]
+        if self.role == "heir" and "Part" in kinds:
+            kinds = (*kinds, "Sum")  # its parts may all have gone before it inherited
         me = self.sim.peers[self.victim].id
         # Who owns nothing reduces nothing: it is struck when results come to it.
         acts = target == me if self.role == "sender" and "ChunkResult" in kinds else source == me

@@ -17,7 +17,7 @@ import pytest
 from swarm import events
 from swarm.net.memory import run_virtual
 from swarm.node import engine as engines
-from swarm.node.engine import Update
+from swarm.node.work import Update
 from swarm.round import plan as planning
 from swarm.sovereignty.labels import Label
 from swarm.state.head import Head

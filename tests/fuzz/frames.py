@@ -20,7 +20,8 @@ EXPECTED = (
     wire.LeaderFrame,
     wire.ChunkResult | wire.Missing,
     wire.RecordIs | wire.Missing,
-    wire.StateIs | wire.Missing,
+    wire.RecordIs | wire.Missing | wire.Refusal,
+    wire.StateIs | wire.Missing | wire.Refusal,
 )
 """Everything some part of the program asks `wire.decode` for."""
 

@@ -9,6 +9,7 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from swarm import events
+from swarm.identity.peer_id import PeerId
 from swarm.net import wire
 from swarm.net.memory import run_virtual
 from swarm.net.transport import StreamLostError
@@ -28,7 +29,7 @@ HUGE = 2**62
 
 def join(**changes: object) -> wire.JoinRound:
     """A join in an attempt that the target leads, with something changed."""
-    made = join_of(RUN, zero_head(RUN), ROGUE, wire.Ballot(1, wire.PeerId("")), member=5)
+    made = join_of(RUN, zero_head(RUN), ROGUE, wire.Ballot(1, PeerId("")), member=5)
     return wire.JoinRound(wire.seal(ROGUE, msgspec.structs.replace(made, **changes)))
 
 
@@ -84,6 +85,9 @@ REFUSED: dict[str, Make] = {
     "call: attempt zero": lambda ctx: wire.CallToAttempt(ctx.round, led(ctx, 0)),
     "call: attempt far ahead": lambda ctx: wire.CallToAttempt(ctx.round, led(ctx, HUGE)),
     "call: another leader": lambda ctx: wire.CallToAttempt(ctx.round, wire.Ballot(2, ROGUE.peer_id)),
+    "restarts: none": lambda ctx: wire.PushRestarts(()),
+    "restarts: nonsense": lambda ctx: wire.PushRestarts((b"\xc1" * 40,)),
+    "restarts: too many": lambda ctx: wire.PushRestarts((b"{}",) * 1000),
     "record: empty": lambda ctx: wire.PushRecord(b""),
     "record: nonsense": lambda ctx: wire.PushRecord(b"\xc1" * 40),
     "record: deep nesting": lambda ctx: wire.PushRecord(b"\x82\xa1x" + b"\x91" * 100_000 + b"\xc0\xa5value\xc4\x00"),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from swarm.errors import ProtocolError
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
-from swarm.node.engine import MAX_CLOCK_SKEW_S, read_announcement
+from swarm.node.announcements import MAX_CLOCK_SKEW_S, read_announcement
 from swarm.round.acceptor import Acceptor, AcceptorState
 from swarm.round.witness import Witness
 from swarm.state.chain import Chain
@@ -38,6 +38,8 @@ GOOD_ENTRY = wire.Announcement(
     tokens_per_s=0.0,
     phase="ready",
     at=CREATED_S + 1000.0,
+    dialable=True,
+    relays=(),
 )
 quick = settings(max_examples=60, deadline=None)
 

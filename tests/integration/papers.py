@@ -2,9 +2,12 @@
 
 import json
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+import msgspec
 
 from swarm.charter import files, manifest
 from swarm.charter import passport as passports
@@ -29,6 +32,7 @@ MODEL = {
     "eos_token_id": None,
     "pad_token_id": None,
 }
+TRAINING = manifest.Training(inner_steps=2, batch_size=1, sequence_length=32)
 _POLICY = """version = 1
 
 [[dataset]]
@@ -57,7 +61,15 @@ class PeerPapers:
 class Papers:
     """A run of three members with one peer each, two jurisdictions in two regions, a witness, and room for one more."""
 
-    def __init__(self, folder: Path, mode: Literal["diloco", "gradient"] = "diloco") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        mode: Literal["diloco", "gradient"] = "diloco",
+        *,
+        model: Mapping[str, object] = MODEL,
+        training: manifest.Training = TRAINING,
+        chunk_elements: int = 4096,
+    ) -> None:
         from peers.model import initial_state, write_state0
 
         folder.mkdir(parents=True, exist_ok=True)
@@ -69,18 +81,18 @@ class Papers:
         bootstrap = Identity.generate()
         bootstrap.save(self.bootstrap_key)
         outer = manifest.Nesterov(lr=0.7, momentum=0.9) if mode == "diloco" else manifest.AdamW()
-        reduce = manifest.Reduce(chunk_elements=4096, min_contributors=1)
-        state0 = initial_state(json.dumps(MODEL), 0, outer, reduce)
+        reduce = manifest.Reduce(chunk_elements=chunk_elements, min_contributors=1)
+        state0 = initial_state(json.dumps(model), 0, outer, reduce)
         created = int(unix_s()) - 10
         self.charter = manifest.Charter(
             run=manifest.Run(name="integration", created=created, expires=created + DAY_S),
             model=manifest.Model(
-                config_json=json.dumps(MODEL),
+                config_json=json.dumps(model),
                 parameters=state0.parameters,
                 schema_digest=state0.schema_digest,
                 state_digest=state0.state_digest,
             ),
-            training=manifest.Training(mode=mode, inner_steps=2, batch_size=1, sequence_length=32),
+            training=msgspec.structs.replace(training, mode=mode),
             outer=outer,
             reduce=reduce,
             deadlines=manifest.Deadlines(floor_s=1.0, ceiling_s=10.0),

@@ -84,11 +84,13 @@ class Running:
 class Peer(Running):
     """`tapestry peer` with a state folder."""
 
-    def __init__(self, state: Path, *words: object, terminal_fd: int | None = None) -> None:
+    def __init__(
+        self, state: Path, *words: object, command: Sequence[str] = _COMMAND, terminal_fd: int | None = None
+    ) -> None:
         self.state = state
         self._events = state / "events.jsonl"
         self._from_bytes = self._events.stat().st_size if self._events.exists() else 0
-        super().__init__("peer", "--state", state, *words, terminal_fd=terminal_fd)
+        super().__init__("peer", "--state", state, *words, command=command, terminal_fd=terminal_fd)
 
     def happened(self, kind: type[events.Event]) -> list:
         """Events of a kind since this process was started, in order."""

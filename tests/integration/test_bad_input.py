@@ -26,8 +26,9 @@ WRONG_USAGE, FAILED = 2, 1
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, the append-only logs left out."""
-    paths = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".jsonl" and path.name != "lock")
+    """Every file below a folder, the append-only logs and what is derived from them left out."""
+    logs = (".jsonl", ".tree")
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.suffix not in logs and path.name != "lock")
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 

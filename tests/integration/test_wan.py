@@ -31,7 +31,7 @@ def _is_possible() -> bool:
 
 
 @contextmanager
-def _refusal_expected_where_impossible() -> Generator[None]:
+def refusal_expected_where_impossible() -> Generator[None]:
     if _is_possible():
         yield
         return
@@ -46,7 +46,7 @@ def _filled(carried_bytes: int, rate_bps: int, transfer: Transfer) -> float:
 
 def test_links_have_the_rate_and_the_delay_they_were_given() -> None:
     hosts = (Host(rate_bps=20 * _MBIT), Host(rate_bps=20 * _MBIT), Host(rate_bps=5 * _MBIT))
-    with _refusal_expected_where_impossible(), lab.started(Topology(hosts=hosts, round_trip_s=_ROUND_TRIP_S)) as built:
+    with refusal_expected_where_impossible(), lab.started(Topology(hosts=hosts, round_trip_s=_ROUND_TRIP_S)) as built:
         assert _ROUND_TRIP_S <= probe.round_trip_s(built, 0, 1) < _ROUND_TRIP_S + 0.03
         one = probe.transfer(built, [(0, 1), (0, 2)], seconds=2.0)
         source, fast, slow = one.traffic.hosts
@@ -63,7 +63,7 @@ def test_a_border_is_shared_and_hosts_behind_it_are_near() -> None:
         borders=tuple(Border(region=region, rate_bps=10 * _MBIT) for region in ("DE", "JP")),
         round_trip_s=_ROUND_TRIP_S,
     )
-    with _refusal_expected_where_impossible(), lab.started(topology) as built:
+    with refusal_expected_where_impossible(), lab.started(topology) as built:
         assert probe.round_trip_s(built, 0, 1) < _ROUND_TRIP_S / 2 < probe.round_trip_s(built, 0, 2)
         abroad = probe.transfer(built, [(0, 2), (1, 3)], seconds=2.0)
         crossed = abroad.traffic.borders[0].out_bytes
@@ -76,10 +76,20 @@ def test_a_border_is_shared_and_hosts_behind_it_are_near() -> None:
 
 def test_a_host_behind_nat_dials_and_is_not_dialled() -> None:
     topology = Topology(hosts=(Host(rate_bps=20 * _MBIT), Host(rate_bps=20 * _MBIT, nat=True)), round_trip_s=0.01)
-    with _refusal_expected_where_impossible(), lab.started(topology) as built:
+    with refusal_expected_where_impossible(), lab.started(topology) as built:
         assert probe.round_trip_s(built, 1, 0) >= 0.01
         with pytest.raises(NetworkError, match="refused"):
             probe.round_trip_s(built, 0, 1)
+
+
+def test_a_silent_nat_answers_nobody_and_lets_its_host_dial() -> None:
+    hosts = (Host(rate_bps=20 * _MBIT), Host(rate_bps=20 * _MBIT, nat=True, silent=True))
+    with refusal_expected_where_impossible(), lab.started(Topology(hosts=hosts, round_trip_s=0.01)) as built:
+        assert probe.round_trip_s(built, 1, 0) >= 0.01
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(probe, "_PATIENCE_S", 0.5)
+            with pytest.raises(NetworkError, match="timed out"):
+                probe.round_trip_s(built, 0, 1)
 
 
 def test_the_engine_averages_between_hosts() -> None:
@@ -89,7 +99,7 @@ def test_the_engine_averages_between_hosts() -> None:
         topology=Topology(hosts=(Host(rate_bps=50 * _MBIT), Host(rate_bps=50 * _MBIT)), round_trip_s=0.02),
     )
     said: list[str] = []
-    with _refusal_expected_where_impossible():
+    with refusal_expected_where_impossible():
         found = measure.measure(scenario, mb=1, rounds=1, say=said.append)
         (sample,) = found.samples
         # Half of the codes and half of the result leave each host, and what TCP sends twice when the machine is busy.
@@ -124,7 +134,7 @@ def test_a_killed_parent_leaves_nothing_behind() -> None:
 
 def test_nothing_is_left_when_the_block_ends() -> None:
     seen: list[Lab] = []
-    with _refusal_expected_where_impossible(), lab.started(Topology(hosts=(Host(rate_bps=_MBIT),))) as built:
+    with refusal_expected_where_impossible(), lab.started(Topology(hosts=(Host(rate_bps=_MBIT),))) as built:
         seen.append(built)
     for one in seen:
         assert not one.namespace_of(0).exists()

@@ -10,7 +10,8 @@ from swarm import events
 from swarm.identity.key import Identity
 from swarm.net import wire
 from swarm.net.memory import Link, run_virtual
-from swarm.node.engine import ANNOUNCEMENT_LIFETIME_S, MAX_CLOCK_SKEW_S
+from swarm.node.announcements import MAX_CLOCK_SKEW_S
+from swarm.node.presence import ANNOUNCEMENT_LIFETIME_S
 from swarm.round.deadlines import Phase
 from tests.simulation import CREATED_S, SimPeer, Simulation, make_charter, peer_identity
 
@@ -125,6 +126,8 @@ def announcement(sim: Simulation, author: Identity, passport: bytes, round_numbe
         tokens_per_s=0.0,
         phase="ready",
         at=at,
+        dialable=True,
+        relays=(),
     )
     return wire.encode_sealed(wire.seal(author, entry))
 

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.wan.link_report import allowed_bps
-from benchmarks.wan.scenarios import SCENARIOS, chosen
+from benchmarks.wan.scenarios import ALL, chosen
 from benchmarks.wan.topology import Border, Distance, Host, Topology, host_inner, host_outer
 from swarm.errors import UsageError
 
@@ -51,8 +51,8 @@ def test_networks_that_cannot_be_are_refused(change: dict[str, object], cause: s
 
 
 def test_scenarios_have_names_of_their_own_and_an_ideal_time() -> None:
-    assert len({scenario.name for scenario in SCENARIOS}) == len(SCENARIOS)
-    assert all(scenario.ideal_s(1_000_000) > 0 for scenario in SCENARIOS)
+    assert len({scenario.name for scenario in ALL}) == len(ALL)
+    assert all(scenario.ideal_s(1_000_000) > 0 for scenario in ALL)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_ideal_times_of_a_megabyte(name: str, ideal_s: float) -> None:
 
 def test_scenarios_are_chosen_by_name_and_an_unknown_one_is_named() -> None:
     assert [scenario.name for scenario in chosen(["regions", "even-50"])] == ["regions", "even-50"]
-    assert chosen([]) == SCENARIOS
+    assert chosen([]) == ALL
     with pytest.raises(UsageError, match="'odd-50'"):
         chosen(["odd-50"])
 

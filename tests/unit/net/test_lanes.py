@@ -8,6 +8,7 @@ from contextlib import suppress
 import msgspec
 import pytest
 
+from swarm.clock import monotonic_s
 from swarm.errors import ProtocolError
 from swarm.identity.peer_id import PeerId
 from swarm.net import lanes as lane_module
@@ -124,6 +125,25 @@ def test_who_has_a_ticket_is_the_peer_it_was_given_to() -> None:
         for frame in (b"x", os.urandom(9_999), b"last"):
             assert await said(lane, frame) == frame
         assert door.served == [HERE]
+
+    run(scenario)
+
+
+def test_a_limited_lane_sends_no_faster_than_its_limit() -> None:
+    async def scenario(door: Door, outside: Lanes) -> None:
+        door.max_bytes = 3_000_000
+        lane = await outside.dial(THERE, door.ticket())
+
+        async def seconds_for(count: int) -> float:
+            began_s = monotonic_s()
+            await lane.send(os.urandom(count))
+            assert len(await lane.receive(door.max_bytes)) == count
+            return monotonic_s() - began_s
+
+        lane.limit_rate(4_000_000)
+        assert await seconds_for(2_400_000) > 0.3  # the first burst, ten packets of 64 KiB here, is not paced
+        lane.limit_rate(None)
+        assert min([await seconds_for(2_400_000) for _ in range(5)]) < 0.3
 
     run(scenario)
 
@@ -329,5 +349,27 @@ def test_what_was_left_unread_of_one_stream_is_not_in_the_next() -> None:
         assert await said(again, b"mine") == b"mine"
         with pytest.raises(StreamLostError):
             await lane.send(b"from a stream that was closed")
+
+    run(scenario)
+
+
+def test_idle_connections_to_peers_that_never_come_again_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every peer that left for good would cost a descriptor for ever: only its next stream would look at it."""
+
+    async def idle_after(outside: Lanes, peer: PeerId, ticket: Ticket) -> int:
+        lane = await outside.dial(peer, ticket)
+        assert await said(lane, b"x") == b"x"
+        lane.close()
+        await lane.done
+        while peer not in outside.idle_peers:  # noqa: ASYNC110 - a connection that comes back sets no event
+            await asyncio.sleep(0)
+        return len(outside.idle_peers)
+
+    async def scenario(door: Door, outside: Lanes) -> None:
+        assert await idle_after(outside, PeerId("left for good"), door.ticket()) == 1
+        assert await idle_after(outside, THERE, door.ticket()) == 2
+        later_s = 2 * lane_module._IDLE_LIMIT_S
+        monkeypatch.setattr(lane_module, "monotonic_s", lambda: monotonic_s() + later_s)
+        assert await idle_after(outside, PeerId("another"), door.ticket()) == 1
 
     run(scenario)

@@ -26,6 +26,8 @@ ENTRY = wire.Announcement(
     tokens_per_s=1.5,
     phase="ready",
     at=CREATED_S + 1000.0,
+    dialable=True,
+    relays=(),
 )
 
 

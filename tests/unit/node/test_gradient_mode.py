@@ -9,7 +9,7 @@ import torch
 
 from swarm.charter.manifest import AdamW, Training, Weights
 from swarm.net.memory import VirtualTimeLoop
-from swarm.node.engine import Update
+from swarm.node.work import Update
 from swarm.state.head import Head
 from swarm.vector.digest import state_digest
 from swarm.vector.grid import Grid

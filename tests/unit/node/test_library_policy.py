@@ -28,6 +28,13 @@ def test_without_a_charter_file_a_policy_is_needed_too() -> None:
         swarm.join(bootstrap=["/ip4/127.0.0.1/tcp/1/p2p/x"])
 
 
+def test_a_policy_that_demands_isolation_is_not_met_by_a_plain_loop(tmp_path: Path) -> None:
+    (tmp_path / "policy.toml").write_text('version = 1\ndataset = []\nisolation = "network namespace"\n')
+    cause = 'demands isolation "network namespace", this machine reaches "none".*tapestry peer --trainer'
+    with pytest.raises(swarm.PolicyError, match=cause):
+        swarm.join(bootstrap=["/ip4/127.0.0.1/tcp/1/p2p/x"], policy=tmp_path / "policy.toml")
+
+
 def dataset(label: Label, residency: str) -> Dataset:
     return Dataset(name="d", files=("*.txt",), label=label, residency=residency, licence="CC0-1.0", language="de")
 

@@ -9,7 +9,8 @@ from torch import nn
 
 from swarm.charter.manifest import AdamW, Training
 from swarm.errors import NetworkError
-from swarm.node.link import Abandon, TrainerHello, UpdateMade, Yielded
+from swarm.node import optimizer as optimizers
+from swarm.node.link import Abandon, Base, Finish, TrainerHello, UpdateMade, Yielded
 from swarm.vector.flatten import named_parameters, scatter, schema, schema_digest
 from swarm.vector.outer import AdamWRule
 from tests.unit.node.fake_node import FakeNode, Script, rounds, vector_of
@@ -284,3 +285,80 @@ def test_wrong_sizes_are_noticed_before_anything_is_shared(node: FakeNode) -> No
 
     with pytest.raises(ValueError, match="elements"), Script(script):
         node.wrap(other, adamw(other), DILOCO)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The optimizer's time in seconds, as its only element."""
+    now = [100.0]
+    monkeypatch.setattr(optimizers, "process_s", lambda: now[0])
+    return now
+
+
+def timed_rounds(node: FakeNode, seconds: list[float]) -> None:
+    node.hear()
+    for number, planned_s in enumerate(seconds, 1):
+        node.shared.base_N[:] = 0
+        node.send(Base(number, planned_s))
+        assert isinstance(node.hear(), UpdateMade)
+    node.stop(node.shared.base_N, len(seconds))
+
+
+@pytest.mark.parametrize("training", [DILOCO, GRADIENT], ids=["diloco", "gradient"])
+@pytest.mark.parametrize(("step_s", "steps"), [(0.5, 20), (3.0, 3), (4.0, 2), (30.0, 1)])
+def test_a_planned_round_ends_when_no_other_step_fits_whatever_the_charters_inner_steps(
+    model: nn.Module, node: FakeNode, clock: list[float], training: Training, step_s: float, steps: int
+) -> None:
+    with Script(lambda: timed_rounds(node, [10.0])):
+        optimizer = node.wrap(model, adamw(model), training)
+        while not optimizer.is_finished:
+            loss_of(model, 0).backward()
+            clock[0] += step_s
+            optimizer.report(tokens=40, loss=1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+    update = node.heard[-1]
+    assert isinstance(update, UpdateMade)
+    assert (update.steps, update.tokens) == (steps, 40 * steps)
+    assert update.tokens_per_s == pytest.approx(40 / step_s)
+    assert update.step_s == pytest.approx(step_s)
+
+
+def test_a_loop_that_cuts_its_last_step_to_what_is_left_wastes_less_than_its_smallest_step(
+    model: nn.Module, node: FakeNode, clock: list[float]
+) -> None:
+    """As the built-in trainer does, with sequences of 10 tokens in batches of 4: 0.1 s a token, rounds of 10 s."""
+    made: list[int] = []
+    with Script(lambda: timed_rounds(node, [10.0, 10.0])):
+        optimizer = node.wrap(model, adamw(model), DILOCO)
+        optimizer.least_tokens = 10
+        while not optimizer.is_finished:
+            left = optimizer.tokens_left
+            rows = 4 if left is None else max(1, min(4, left // 10))
+            loss_of(model, 0).backward()
+            clock[0] += rows * 10 * 0.1
+            made.append(rows)
+            optimizer.report(tokens=rows * 10, loss=1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+    assert [message.tokens for message in node.heard if isinstance(message, UpdateMade)] == [100, 100]
+    assert made == [4, 4, 2, 4, 4, 2]
+
+
+def test_what_there_is_is_handed_over_when_the_node_asks(model: nn.Module, node: FakeNode) -> None:
+    def script() -> None:
+        node.hear()
+        node.shared.base_N[:] = 0
+        node.send(Base(1, 3600.0))
+        node.send(Finish(1))
+        node.hear()
+        node.send(Finish(1))  # crosses the update on its way
+        node.stop(node.shared.base_N, 1)
+
+    with Script(script):
+        optimizer = node.wrap(model, adamw(model), DILOCO)
+        while not optimizer.is_finished:
+            train(model, optimizer, 1)
+    update = node.heard[-1]
+    assert isinstance(update, UpdateMade) and update.steps >= 1
+    assert optimizer.is_finished

@@ -46,7 +46,7 @@ def updates_of(seed: int, peers: int) -> list[np.ndarray]:
 
 def offer(x_N: np.ndarray, *ballots: wire.Ballot) -> Offer:
     """What a peer brings; what it does not deliver must be written over what its scratch memory holds here."""
-    return Offer(x_N.copy(), np.full_like(x_N, np.nan), 1, set(ballots or (BALLOT,)))
+    return Offer(x_N.copy(), np.full_like(x_N, np.nan), 1, ballots=set(ballots or (BALLOT,)))
 
 
 @dataclass

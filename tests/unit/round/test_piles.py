@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swarm.errors import ProtocolError
+from swarm.identity.peer_id import PeerId
 from swarm.net import wire
 from swarm.round.piles import Piles
 from swarm.state.roster import Roster, Seat
@@ -13,12 +14,12 @@ from swarm.state.run import Run
 from tests.unit.state.samples import small_charter
 
 RUN = Run(small_charter())
-BALLOT = wire.Ballot(1, wire.PeerId("p0"))
+BALLOT = wire.Ballot(1, PeerId("p0"))
 ALL = frozenset(range(5))
 
 
 def roster_with(weights: tuple[int, ...], silent: frozenset[int] = frozenset()) -> Roster:
-    seats = tuple(Seat(wire.PeerId(f"p{n}"), f"m{n}", "eu", n not in silent, True, 0) for n in range(len(weights)))
+    seats = tuple(Seat(PeerId(f"p{n}"), f"m{n}", "eu", n not in silent, True, 0) for n in range(len(weights)))
     return Roster(1, BALLOT, seats, weights)
 
 

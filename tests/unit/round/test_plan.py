@@ -193,6 +193,17 @@ def test_a_region_that_nobody_can_dial_gives_nothing_and_gets_results_from_the_r
             assert root not in plan.neighbours(seat)
 
 
+def test_a_peer_that_nobody_can_dial_and_that_is_alone_in_its_region_gives_its_sum_and_makes_no_result() -> None:
+    plan = Plan(roster_of(["eu", "eu", "asia"], undialable=frozenset({2})), 6, 2)
+    for chunk in range(6):
+        for failed in (set[int](), {0}, {1}):
+            root = plan.owner(plan.root, chunk, failed)
+            assert root in {0, 1} - failed and plan.upstream(2, chunk, failed) == root
+            scope = plan.scope(2, chunk, failed)
+            assert scope is not None and scope[1].seats == {2}
+            assert plan.branch(root, 2) == {2}
+
+
 def test_a_region_too_small_to_let_anything_out_makes_no_results() -> None:
     """Its own updates could go nowhere in a mean that it made: it asks the others for theirs."""
     roster = roster_of(["eu"] * 3 + ["asia"] * 2)
@@ -296,3 +307,19 @@ def test_owners_take_turns_from_round_to_round() -> None:
         plan.owner(plan.root, 0, set()) for plan in (Plan(roster_of(["eu"] * 3, number=n), 3, 2) for n in (1, 2, 3))
     }
     assert firsts == {0, 1, 2}
+
+
+def test_lanes_of_unequal_owners_have_the_rates_at_which_all_links_end_together() -> None:
+    rates_bps = [100 * MBIT, 100 * MBIT, 60 * MBIT, 60 * MBIT]
+    plan = Plan(roster_of(["eu"] * 4, rates_bps=rates_bps), 1600, 1)
+    owned = Counter(plan.root.first)
+    for seat, rate_bps in enumerate(rates_bps):
+        parts = sum(plan.lane_rate_bps(seat, owned[other]) or 0 for other in range(4) if other != seat)
+        results = 3 * (plan.lane_rate_bps(seat, owned[seat]) or 0)
+        assert parts + results == pytest.approx(rate_bps, rel=0.01)  # pyright: ignore[reportUnknownMemberType]
+
+
+@pytest.mark.parametrize("rates_bps", [(), (100 * MBIT, 100 * MBIT, 90 * MBIT)])
+def test_lanes_of_equal_owners_are_not_limited(rates_bps: tuple[int, ...]) -> None:
+    plan = Plan(roster_of(["eu"] * 3, rates_bps=rates_bps), 100, 1)
+    assert plan.lane_rate_bps(0, 33) is None

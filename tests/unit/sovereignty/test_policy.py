@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.errors import DataError, PolicyError, UnlabelledDataError, UsageError
+from swarm.isolation.levels import LADDER
 from swarm.sovereignty.labels import Label, strictest
 from swarm.sovereignty.policy import find_policy, label_folder, read_policy
 
@@ -114,6 +115,7 @@ def test_no_link_leads_out_of_the_folder(folder: Path, tmp_path: Path) -> None:
         ('"de/**/*.txt"', '"../*.txt"', PolicyError, "leaves the data folder"),
         ('"de/**/*.txt"', '"de/../../x.txt"', PolicyError, "leaves the data folder"),
         ('"de/**/*.txt"', '"/etc/*.txt"', PolicyError, "leaves the data folder"),
+        ("version = 1", 'version = 1\nisolation = "total"', PolicyError, "isolation is 'total', not one of none"),
         ('name = "manuals"', 'name = "notes"', PolicyError, "two data sets"),
         ('name = "manuals"', 'name = "manuals"\nlabell = "open"', PolicyError, "labell"),
         ("[[dataset]]", "[[dataset", PolicyError, "not TOML"),
@@ -161,3 +163,10 @@ def test_labels_are_ordered_by_how_much_they_forbid() -> None:
 @given(st.lists(st.sampled_from(Label), min_size=1), st.lists(st.sampled_from(Label), min_size=1))
 def test_mixing_in_more_data_never_loosens(some: list[Label], more: list[Label]) -> None:
     assert strictest(some + more).tightness >= strictest(some).tightness
+
+
+def test_a_policy_may_demand_a_level_of_isolation(folder: Path) -> None:
+    assert read_policy(folder / "policy.toml").isolation == "none"
+    for level in LADDER:
+        path = _with_policy(folder, f'version = 1\nisolation = "{level}"\n{GERMAN}')
+        assert read_policy(path).isolation == level

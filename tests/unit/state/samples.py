@@ -131,7 +131,7 @@ async def make_round(run: Run, head: Head, crew: Sequence[Identity], *, seed: in
     )
     encoded = wire.encode(value)
     vote = vote_for(run, value.round, ballot, value_digest(encoded))
-    record = wire.encode(Record(encoded, tuple(wire.seal(one, vote) for one in crew)))
+    record = wire.encode(Record(encoded, tuple(wire.seal(one, vote) for one in crew), head.electorate.restarts))
     decided = verify_record(
         record,
         run,

@@ -1,115 +1,29 @@
 """Catching up from donors that lie, stall and vanish: it takes longer, and never a wrong byte is accepted."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 
 import msgspec
 import numpy as np
 import pytest
 
-from swarm.charter import passport as passports
-from swarm.charter.passport import Passport, issue
+from swarm import events
 from swarm.errors import NetworkError
-from swarm.identity.key import Identity
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
-from swarm.net.audited import AuditedStream, AuditedTransport
-from swarm.net.calls import Caller
-from swarm.net.memory import Link, MemoryNetwork, run_virtual
-from swarm.net.server import Server
-from swarm.sovereignty.gate import Gate
-from swarm.sovereignty.labels import Label
-from swarm.sovereignty.ledger import Ledger
-from swarm.state.archive import Archive
-from swarm.state.catchup import CatchUp, CaughtUp
-from swarm.state.donor import Donor
-from swarm.state.head import Head
+from swarm.net.audited import AuditedStream
+from swarm.net.memory import run_virtual
+from swarm.state.partial import Target
 from swarm.state.run import Run
-from swarm.state.store import MemoryStore
-from tests.simulation import CREATED_S, MEMBER_KEYS, peer_identity
-from tests.unit.state.samples import MadeRound, keep, make_chain, small_charter, zero_head
+from swarm.state.store import KEPT_ROUNDS
+from swarm.vector.digest import chunk_bytes, state_leaves
+from tests.simulation import peer_identity
+from tests.unit.state.crowd import ME, Answer, Crowd, assert_is
+from tests.unit.state.samples import make_chain, small_charter, zero_head
 
 RUN = Run(small_charter())
 CHAIN = make_chain(RUN, 3)
 OTHER_CHAIN = make_chain(RUN, 1, crew=2)
-ME = peer_identity(40)
-
-Answer = Callable[[AuditedStream, wire.Request], Awaitable[bool]]
-"""Handles a request in a bad donor's way and says True, or leaves it to the honest code."""
-
-
-class Crowd:
-    """Donors on one network, each honest unless it is given an answer of its own."""
-
-    def __init__(self) -> None:
-        self.network = MemoryNetwork(1, Link(bytes_per_s=20e6))
-        self.said: list[str] = []
-        self.asked: list[PeerId] = []
-        self.store = MemoryStore()
-        self._gate = Gate(region="eu", label=Label.OPEN, min_contributors=1)
-
-    def audited(self, identity: Identity) -> AuditedTransport:
-        transport = self.network.transport(identity.peer_id)
-        return AuditedTransport(transport, Ledger(None, lambda: 0.0), self._gate.standing)
-
-    async def add(self, number: int, answer: Answer | None = None, *, chain: Sequence[MadeRound] = CHAIN) -> PeerId:
-        identity = peer_identity(number)
-        store = MemoryStore()
-        await store.save_snapshot(0, (chain[0].before.base_N, *chain[0].before.outer_VN))
-        for made in chain:
-            await keep(store, made)
-        donor, archive, head = Donor(RUN, store), Archive(RUN, store), chain[-1].after
-
-        async def dispatch(stream: AuditedStream, request: wire.Request, _: Passport) -> None:
-            self.asked.append(identity.peer_id)
-            if answer is not None and await answer(stream, request):
-                return
-            match request:
-                case wire.GetRecords():
-                    await donor.give_records(stream, request)
-                case wire.GetState():
-                    await donor.give_state(stream, request, head)
-                case wire.GetResults(round_number, digest, chunks):
-                    value = chain[round_number - 1].value
-                    for chunk in chunks:
-                        data = archive.result(value, digest, chunk)
-                        assert data is not None
-                        result = wire.ChunkResult(chunk, value.contributors[chunk], data)
-                        await stream.send(result, self.permit(stream.remote))
-                case _:
-                    raise AssertionError(request)
-
-        transport = self.audited(identity)
-        server = Server(
-            transport=transport,
-            charter=RUN.charter,
-            run_id=RUN.id,
-            charter_bytes=b"",
-            dispatch=dispatch,
-            sink=lambda event: None,
-            wall_clock=lambda: CREATED_S + 1000.0,
-        )
-        await transport.serve(server.handle)
-        return identity.peer_id
-
-    def permit(self, peer: PeerId):
-        return self._gate.check_aggregate(members=1, recipient=peer, recipient_region="eu")
-
-    async def catch_up(self, donors: Sequence[PeerId], head: Head | None = None) -> CaughtUp:
-        passport = issue(MEMBER_KEYS[4], RUN.charter, ME.peer_id, "DE", CREATED_S + 10**7, CREATED_S)
-        caller = Caller(self.audited(ME), wire.Hello(RUN.id, passports.encode(passport)))
-        return await CatchUp(RUN, self.store, caller, donors, self.said.append).run(head)
-
-
-def assert_is(head: Head, wanted: Head) -> None:
-    assert (head.round, head.record_digest, head.state_digest, head.electorate) == (
-        wanted.round,
-        wanted.record_digest,
-        wanted.state_digest,
-        wanted.electorate,
-    )
-    for one, other in zip((head.base_N, *head.outer_VN), (wanted.base_N, *wanted.outer_VN), strict=True):
-        assert one.tobytes() == other.tobytes()
 
 
 async def stall(stream: AuditedStream, request: wire.Request) -> bool:
@@ -161,10 +75,7 @@ async def repeat_records(stream: AuditedStream, request: wire.Request) -> bool:
 
 
 def _leaves() -> tuple[bytes, ...]:
-    donor = Donor(RUN, MemoryStore())
-    found = donor._find(3, CHAIN[2].after)
-    assert found is not None
-    return found[1]
+    return state_leaves(RUN.grid, CHAIN[2].after.base_N, CHAIN[2].after.outer_VN)
 
 
 async def lie_about_leaves(stream: AuditedStream, request: wire.Request) -> bool:
@@ -191,11 +102,12 @@ def wrong_piece(change: Callable[[wire.StateChunk], wire.StateChunk]) -> Answer:
         head = CHAIN[2].after
         vectors = (head.base_N, *head.outer_VN)
         await stream.send(wire.StateIs(_leaves()))
-        for index in request.wanted:
-            vector, chunk = divmod(index, RUN.grid.chunks)
-            piece = wire.StateChunk(index, vectors[vector][RUN.grid.bounds(chunk)].tobytes())
-            await stream.send(change(piece) if index == 2 else piece)
-        return True
+        while True:
+            for index in request.wanted:
+                vector, chunk = divmod(index, RUN.grid.chunks)
+                piece = wire.StateChunk(index, vectors[vector][RUN.grid.bounds(chunk)].tobytes())
+                await stream.send(change(piece) if index == 2 else piece)
+            request = await stream.receive(wire.GetState, wire.MAX_REQUEST_BYTES)
 
     return answer
 
@@ -226,7 +138,7 @@ LIARS: dict[str, Answer] = {
 @pytest.mark.parametrize("liar", LIARS.values(), ids=LIARS)
 def test_with_one_bad_donor_first_the_right_state_comes_from_the_other(liar: Answer) -> None:
     async def main() -> None:
-        crowd = Crowd()
+        crowd = Crowd(RUN, CHAIN)
         bad, good = await crowd.add(50, liar), await crowd.add(51)
         caught = await crowd.catch_up([bad, good])
         assert_is(caught.head, CHAIN[2].after)
@@ -239,7 +151,7 @@ def test_with_one_bad_donor_first_the_right_state_comes_from_the_other(liar: Ans
 @pytest.mark.parametrize("liar", LIARS.values(), ids=LIARS)
 def test_with_bad_donors_alone_no_wrong_state_is_taken(liar: Answer) -> None:
     async def main() -> None:
-        crowd = Crowd()
+        crowd = Crowd(RUN, CHAIN)
         donors = [await crowd.add(50 + number, liar) for number in range(2)]
         try:
             caught = await crowd.catch_up(donors)
@@ -254,7 +166,7 @@ def test_with_bad_donors_alone_no_wrong_state_is_taken(liar: Answer) -> None:
 
 def test_a_donor_that_dies_in_the_middle_is_replaced_by_the_next() -> None:
     async def main() -> None:
-        crowd = Crowd()
+        crowd = Crowd(RUN, CHAIN)
         first, second = await crowd.add(50), await crowd.add(51)
         sent = 0
 
@@ -273,7 +185,7 @@ def test_a_donor_that_dies_in_the_middle_is_replaced_by_the_next() -> None:
 
 def test_nobody_to_ask_is_a_network_error() -> None:
     async def main() -> None:
-        crowd = Crowd()
+        crowd = Crowd(RUN, CHAIN)
         with pytest.raises(NetworkError):
             await crowd.catch_up([])
         with pytest.raises(NetworkError):
@@ -284,7 +196,7 @@ def test_nobody_to_ask_is_a_network_error() -> None:
 
 def test_a_few_missed_rounds_are_replayed() -> None:
     async def main() -> None:
-        crowd = Crowd()
+        crowd = Crowd(RUN, CHAIN)
         caught = await crowd.catch_up([await crowd.add(50)], CHAIN[0].after)
         assert caught.replayed
         assert_is(caught.head, CHAIN[2].after)
@@ -294,7 +206,7 @@ def test_a_few_missed_rounds_are_replayed() -> None:
 
 def test_a_head_that_nobody_is_ahead_of_stays() -> None:
     async def main() -> None:
-        crowd = Crowd()
+        crowd = Crowd(RUN, CHAIN)
         caught = await crowd.catch_up([await crowd.add(50)], CHAIN[2].after)
         assert caught.head is CHAIN[2].after or caught.head == CHAIN[2].after
         assert caught.bytes_received == 0
@@ -319,7 +231,7 @@ def test_results_that_nobody_signed_are_not_replayed(change: str) -> None:
             await stream.send(wire.ChunkResult(chunk, who, data), crowd.permit(stream.remote))
         return True
 
-    crowd = Crowd()
+    crowd = Crowd(RUN, CHAIN)
 
     async def main() -> None:
         donors = [await crowd.add(50, lie), await crowd.add(51)]
@@ -335,7 +247,7 @@ def test_results_that_nobody_signed_are_not_replayed(change: str) -> None:
 
 def test_a_state_zero_download_is_checked_against_the_charter() -> None:
     async def main() -> None:
-        crowd = Crowd()
+        crowd = Crowd(RUN, CHAIN)
 
         async def no_records(stream: AuditedStream, request: wire.Request) -> bool:
             if isinstance(request, wire.GetRecords):
@@ -345,5 +257,59 @@ def test_a_state_zero_download_is_checked_against_the_charter() -> None:
 
         caught = await crowd.catch_up([await crowd.add(50, no_records, chain=CHAIN[:1])])
         assert_is(caught.head, zero_head(RUN))
+
+    run_virtual(main())
+
+
+def test_a_download_that_was_begun_goes_on_though_the_swarm_has_moved_and_the_rest_is_replayed() -> None:
+    chain = make_chain(RUN, 4)
+    begun = chain[2].after
+    pieces = [
+        chunk_bytes(vector_N[RUN.grid.bounds(chunk)])
+        for vector_N in (begun.base_N, *begun.outer_VN)
+        for chunk in range(3)
+    ]
+
+    async def main() -> None:
+        crowd = Crowd(RUN, chain)
+        partial = await crowd.partials.open(Target(3, begun.state_digest))
+        for index in range(len(pieces) - 1):
+            await crowd.partials.keep(partial, index, pieces[index])
+        caught = await crowd.catch_up([await crowd.add(50), await crowd.add(51)])
+        assert_is(caught.head, chain[3].after)
+        progress = [event for event in crowd.seen if isinstance(event, events.StateProgress)]
+        assert {event.round for event in progress} == {3} and progress[0].pieces == len(pieces) - 1
+        assert crowd.partials.target() is None
+        assert [crowd.store.load_record(number) is not None for number in range(1, 5)] == [True] * 4
+
+    run_virtual(main())
+
+
+def test_a_begun_download_that_nobody_holds_any_more_or_that_no_record_names_makes_way() -> None:
+    async def main() -> None:
+        for target in (Target(1, CHAIN[0].after.state_digest), Target(2, bytes(32)), Target(9, bytes(32))):
+            crowd = Crowd(RUN, CHAIN)
+            partial = await crowd.partials.open(target)
+            await crowd.partials.keep(partial, 0, bytes(4 * RUN.grid.length(0)))
+            caught = await crowd.catch_up([await crowd.add(50)])
+            assert_is(caught.head, CHAIN[2].after)
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("missed", [1, KEPT_ROUNDS, KEPT_ROUNDS + 1])
+def test_at_most_so_many_missed_rounds_cost_their_means_and_more_cost_a_state(missed: int) -> None:
+    chain = make_chain(RUN, missed + 1)
+
+    async def main() -> None:
+        crowd = Crowd(RUN, chain)
+        caught = await crowd.catch_up([await crowd.add(50)], chain[0].after)
+        assert_is(caught.head, chain[-1].after)
+        records = sum(len(made.record) for made in chain[1:])
+        state_bytes = 4 * RUN.grid.elements * (1 + RUN.rule.vectors)
+        if missed <= KEPT_ROUNDS:
+            assert caught.replayed and caught.bytes_received == records + missed * RUN.encoded_bytes_total
+        else:
+            assert not caught.replayed and caught.bytes_received == records + state_bytes
 
     run_virtual(main())

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swarm.errors import ProtocolError
+from swarm.identity.peer_id import PeerId
 from swarm.net import wire
 from swarm.state.roster import MAX_BPS, Roster, Seat, read_join, read_roster, result_digest
 from swarm.state.run import Run
@@ -145,7 +146,7 @@ def test_a_roster_is_its_ballots_leaders() -> None:
 
 
 def made_roster(*, contributes: tuple[bool, ...]) -> Roster:
-    seats = tuple(Seat(wire.PeerId(f"p{n:03}"), f"m{n % 3}", "eu", does, True, 0) for n, does in enumerate(contributes))
+    seats = tuple(Seat(PeerId(f"p{n:03}"), f"m{n % 3}", "eu", does, True, 0) for n, does in enumerate(contributes))
     return Roster(1, BALLOT, seats, (1,) * len(seats))
 
 
@@ -193,9 +194,7 @@ def test_a_rate_nobody_can_have_is_refused() -> None:
 def test_a_mean_may_cross_where_each_region_in_it_stands_for_enough_members(
     members: list[tuple[str, str]], least: int
 ) -> None:
-    seats = tuple(
-        Seat(wire.PeerId(f"p{n}"), member, region, True, True, 0) for n, (member, region) in enumerate(members)
-    )
+    seats = tuple(Seat(PeerId(f"p{n}"), member, region, True, True, 0) for n, (member, region) in enumerate(members))
     roster = Roster(1, BALLOT, seats, (1,) * len(seats))
     of_region = {region: {m for m, where in members if where == region} for _, region in members}
     assert roster.may_cross(range(len(seats)), least) == all(len(found) >= least for found in of_region.values())

@@ -100,7 +100,7 @@ def test_a_full_disk_is_a_state_error_and_the_old_file_stays(
         raise full
 
     if call == "write":
-        monkeypatch.setattr(Path, "open", refuse)
+        monkeypatch.setattr(os, "open", refuse)
     elif call == "fsync":
         monkeypatch.setattr(os, "fsync", refuse)
     else:
@@ -118,7 +118,7 @@ async def _done(work: Awaitable[None]) -> None:
 
 def test_a_device_without_space_is_a_state_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """/dev/full opens well and refuses every byte, as a full disk does."""
-    monkeypatch.setattr("swarm.state.store._WRITES", iter([7]))
+    monkeypatch.setattr("swarm.state.disk._WRITES", iter([7]))
     store = DiskStore(tmp_path)
     (tmp_path / "acceptor.7.new").symlink_to("/dev/full")
     with pytest.raises(StateError, match="No space left"):

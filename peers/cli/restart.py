@@ -1,0 +1,132 @@
+"""`tapestry charter restart`: founders give a run a new electorate when its majority is lost for good."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from peers.cli import arguments
+from peers.cli.output import JsonFlag, show
+from swarm.charter import files
+from swarm.charter import restart as restarts
+from swarm.charter.documents import read_document, write_document
+from swarm.charter.manifest import Charter as CharterPayload
+from swarm.charter.restart import Restart, SignedRestart
+from swarm.charter.signing import run_id, verify_charter
+from swarm.clock import unix_s
+from swarm.errors import CharterError, StateError, UsageError
+from swarm.identity.key import Identity
+
+app = typer.Typer(help="Give a run a new electorate when the majority of its old one is lost for good.")
+
+Charter = Annotated[Path, typer.Option("--charter", help="The run's charter file.")]
+File = Annotated[Path, typer.Argument(help="A restart document.")]
+
+
+@app.command("new")
+def new(
+    out: Annotated[Path, typer.Argument(help="Where to write the document; must not exist yet.")],
+    charter: Charter,
+    peer: Annotated[list[str], typer.Option(help="Peer id that votes on the next round. Repeat for each.")],
+    state: Annotated[
+        Path | None,
+        typer.Option(help="State folder of a surviving peer: the last record in it is the one to go on from."),
+    ] = None,
+    round_number: Annotated[
+        int | None, typer.Option("--round", min=0, help="Instead of --state: the last round that counts.")
+    ] = None,
+    record: Annotated[str, typer.Option(help="With --round: the hex digest of its record; none for round 0.")] = "",
+    witness: Annotated[
+        list[str] | None, typer.Option(help="Peer id that votes but never reduces; the charter's no longer do.")
+    ] = None,
+    term: Annotated[
+        int | None, typer.Option(min=1, help="Number of this restart; one more than the last one's if left out.")
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Write an unsigned restart: the last record, the new electorate, the next term."""
+    arguments.new_file(out)
+    rules = verify_charter(files.read(charter), unix_s())
+    if (state is None) == (round_number is None):
+        raise UsageError("give either --state or --round")
+    if state is not None:
+        number, digest, last_term = _last(rules, arguments.existing_file(state, "--state"))
+    else:
+        number, digest, last_term = round_number or 0, record, 0
+    document = Restart(
+        run_id=run_id(rules),
+        term=term or last_term + 1,
+        round=number,
+        record=digest,
+        peers=tuple(arguments.peer_id(text, "--peer") for text in peer),
+        witnesses=tuple(arguments.peer_id(text, "--witness") for text in witness or []),
+    )
+    restarts.check_restart(document, rules)
+    write_document(out, restarts.encode(SignedRestart(restart=document)), CharterError)
+    needed, founders = rules.founders.threshold, len(rules.founders.keys)
+    show(
+        {"file": str(out), "run_id": document.run_id, "term": document.term, "round": number, "record": digest},
+        f"restart of term {document.term} after round {number} in {out}\n"
+        f"next: {needed} of {founders} founders run `tapestry charter restart sign {out} --charter {charter} "
+        "--identity KEY`, and every surviving peer is started again with `--restart`",
+        as_json=json,
+    )
+
+
+@app.command("sign")
+def sign(
+    file: File,
+    charter: Charter,
+    identity: Annotated[Path, typer.Option(help="Key file of a founder.")],
+    json: JsonFlag = False,
+) -> None:
+    """Add a founder's signature to a restart."""
+    rules = verify_charter(files.read(charter), unix_s())
+    signed = restarts.sign_restart(_read(file), rules, Identity.load(identity))
+    write_document(file, restarts.encode(signed), CharterError)
+    valid, needed = len(restarts.valid_signers(signed)), rules.founders.threshold
+    show(
+        {"term": signed.restart.term, "signatures": valid, "threshold": needed},
+        f"signed: {valid} valid signatures, {needed} needed",
+        as_json=json,
+    )
+
+
+@app.command("verify")
+def verify(file: File, charter: Charter, json: JsonFlag = False) -> None:
+    """Print what a valid restart does; exit 1 with the cause of an invalid one."""
+    restart = restarts.verify_restart(_read(file), verify_charter(files.read(charter), unix_s()))
+    show(
+        {
+            "valid": True,
+            "run_id": restart.run_id,
+            "term": restart.term,
+            "round": restart.round,
+            "record": restart.record,
+            "peers": list(restart.peers),
+            "witnesses": list(restart.witnesses),
+        },
+        f"term {restart.term} of run {restart.run_id}: after round {restart.round}, "
+        f"{len(restart.peers)} peers and {len(restart.witnesses)} witnesses vote",
+        as_json=json,
+    )
+
+
+def _read(file: Path) -> SignedRestart:
+    return restarts.decode(read_document(file, restarts.MAX_RESTART_BYTES, CharterError))
+
+
+def _last(rules: CharterPayload, state: Path) -> tuple[int, str, int]:
+    """Round, record digest and term that a state folder's chain ends at, verified from the charter on."""
+    from swarm.state.chain import last_mark
+    from swarm.state.run import Run
+
+    def load(number: int) -> bytes | None:
+        path = state / "records" / f"{number:09d}"
+        try:
+            return path.read_bytes() if path.exists() else None
+        except OSError as error:
+            raise StateError(f"cannot read {path}: {error.strerror}") from None
+
+    mark = last_mark(Run(rules), load)
+    return mark.round, mark.digest.hex(), mark.electorate.term

@@ -1,0 +1,246 @@
+"""One peer's inner steps from round to round: what it offers, what comes too late, and what becomes of that.
+
+An update is late if a round is committed without it. The charter's `training.late` decides: `drop`, or `carry`, which
+hands it over at once and adds it to the next round's, as error feedback does with every chunk that was not counted. An
+update that misses that round as well is dropped: nothing in a round is older than one round. Each such update is an
+event. No protocol here: rounds are `swarm.round`'s business, this is what the engine does between them.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from swarm import events
+from swarm.clock import monotonic_s
+from swarm.identity.peer_id import PeerId
+from swarm.node.round_length import planned_s, swarm_pace
+from swarm.round.context import Offer
+from swarm.round.reduction import Reduction
+from swarm.round.settle import settle
+from swarm.sovereignty.gate import largest_rms
+from swarm.state.head import Head
+from swarm.state.records import Decided
+from swarm.state.roster import Roster
+from swarm.state.run import Run
+from swarm.vector.feedback import carry_in
+
+NOT_READY = "it was not ready when the round was committed"
+NOT_IN_ROSTER = "the round's roster was closed without it"
+LATE_TWICE = "it missed the next round as well"
+ISLAND = "it was made while this peer was cut off"
+UNKNOWN = "rounds went by without this peer, and nobody can say what they counted"
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a trainer made of a round's inner steps: base minus local weights (or a mean gradient), float32 [N].
+
+    The engine takes the vector over and writes to it, until it asks the trainer to begin again.
+    """
+
+    update_N: np.ndarray
+    tokens: int
+    tokens_per_s: float = 0.0
+    """0 if the trainer does not say."""
+    step_s: float = 0.0
+    """What its shortest step takes."""
+
+
+class Trainer(Protocol):
+    """Where updates come from."""
+
+    def begin(self, head: Head, seconds: float | None = None) -> "asyncio.Future[Update]":
+        """Starts inner steps from a head's base, for so many seconds or the charter's number; becomes their update."""
+        ...
+
+    def go_on(self) -> "asyncio.Future[Update]":
+        """More inner steps from where the last update left the weights; becomes the update of all of them."""
+        ...
+
+    def finish(self) -> None:
+        """The update is wanted after the step that is being made."""
+        ...
+
+    async def abandon(self) -> None:
+        """The round is over without this update; returns once the trainer can begin anew."""
+        ...
+
+
+class Work:
+    """The trainer's side of the rounds. Per round `begin`, `offer`, then `counted`, `missed` or `lost`."""
+
+    def __init__(
+        self,
+        run: Run,
+        me: PeerId,
+        trainer: Trainer,
+        residual_N: np.ndarray,
+        sink: Callable[[events.AnyEvent], None],
+    ) -> None:
+        """`residual_N`, float32 [N], is what earlier rounds did not take of this peer's updates; changed in place."""
+        self._run = run
+        self._me = me
+        self._trainer = trainer
+        self._sink = sink
+        self._carries = run.charter.training.late == "carry"
+        self._max_rms = run.charter.reduce.max_rms
+        self._residual_N = residual_N
+        self._carried_tokens = 0
+        """Tokens of the late update that is in the residual."""
+        self._began_s = 0.0
+        self._seconds: float | None = None
+        self._is_islanded = False
+        """Whether the trainer was sent on because no quorum could be reached."""
+        self._is_alone = False
+        """Whether this round's offer is a late update and nothing else: its steps began from an older base."""
+        self._training: asyncio.Future[Update] | None = None
+        self._late: asyncio.Future[Update] | None = None
+        """What the trainer was asked to hand over after its round had been committed."""
+
+    def begin(self, head: Head, last: Roster | None) -> None:
+        """Starts inner steps from a head's base, unless a late update is still to come.
+
+        Args:
+            last: the last committed roster, if there is one.
+        """
+        self._began_s = monotonic_s()
+        self._is_islanded = self._is_alone = False
+        self._seconds = self._plan(head.round + 1, last)
+        if self._late is None:
+            self._start(head)
+
+    async def offer(self, head: Head) -> Offer:
+        """What this peer brings to the round after `head`, once it is there."""
+        if self._late is not None:
+            update = await asyncio.shield(self._late)
+            self._late = None
+            self._carried_tokens = update.tokens
+            carry_in(self._residual_N, update.update_N)
+            left_s = self._left_s()
+            if left_s is None or left_s < update.step_s:
+                # Who comes early starts the leader's clock: the others would be the late ones.
+                await asyncio.sleep(left_s or 0.0)
+                update.update_N[:] = 0  # it comes alone: more steps would be late again
+                self._is_alone = True
+                return self._offer(update, 0)
+            self._start(head)
+        assert self._training is not None, "begin() comes first"
+        update = await asyncio.shield(self._training)
+        return self._offer(update, update.tokens)
+
+    @property
+    def may_train_on(self) -> bool:
+        return not self._is_alone
+
+    async def train_on(self, offer: Offer) -> Offer:
+        """What this peer brings instead of an offer that was in no roster: its steps, and as many more."""
+        assert not offer.ballots, "somebody may have counted it"
+        self._is_islanded = True
+        self._training = self._trainer.go_on()
+        update = await asyncio.shield(self._training)
+        return self._offer(update, update.tokens)
+
+    async def ended(self, pending: "asyncio.Future[Offer]", offer: Offer | None) -> Offer | None:
+        """What the round that has ended was brought, or would have been: an island's steps are handed over now."""
+        if self._is_islanded and offer is None:
+            self.hurry()
+            return await pending
+        is_there = pending.done() and not pending.cancelled() and pending.exception() is None
+        return pending.result() if offer is None and is_there else offer
+
+    def _start(self, head: Head) -> None:
+        self._training = self._trainer.begin(head, self._left_s())
+
+    def _left_s(self) -> float | None:
+        return None if self._seconds is None else max(0.0, self._seconds - (monotonic_s() - self._began_s))
+
+    def _offer(self, update: Update, fresh_tokens: int) -> Offer:
+        self._training = None
+        x_N = carry_in(update.update_N, self._residual_N)
+        return Offer(x_N, self._residual_N, fresh_tokens + self._carried_tokens, update.tokens_per_s)
+
+    def _plan(self, round_number: int, last: Roster | None) -> float | None:
+        target = self._run.charter.training.target_tokens
+        paces = () if last is None else [seat.tokens_per_s for seat in last.seats if seat.contributes]
+        seconds = planned_s(target, paces)
+        if seconds is not None:
+            pace = swarm_pace(paces)
+            self._sink(events.RoundPlanned(round=round_number, seconds=seconds, swarm_tokens_per_s=pace))
+        return seconds
+
+    def hurry(self) -> None:
+        """The others are ready: what there is, is wanted now."""
+        if self._training is not None and not self._training.done():
+            self._trainer.finish()
+
+    def counted(self, offer: Offer, decided: Decided, reduction: Reduction | None, *, head: int) -> None:
+        """A round was committed that this update was offered to; others may have committed more, up to round `head`."""
+        seat = decided.roster.index.get(self._me)
+        if seat is not None and decided.roster.seats[seat].contributes:
+            settle(self._run, self._me, offer, decided, reduction)
+            self._carried_tokens = 0
+            return
+        earlier = self._carried_tokens
+        tokens = offer.tokens - earlier
+        if not self._carries or (head > decided.value.round and not self._is_islanded):
+            self._forget_carried(decided.value.round)
+            self._say(decided.value.round, tokens, NOT_IN_ROSTER, kept=False)
+            return
+        if earlier:
+            self._say(decided.value.round, earlier, LATE_TWICE, kept=False)
+            np.subtract(offer.x_N, offer.lost_N, out=offer.lost_N)
+        else:
+            settle(self._run, self._me, offer, decided, reduction)
+        self._carried_tokens = tokens
+        if tokens:
+            self._say(decided.value.round, tokens, ISLAND if self._is_islanded else NOT_IN_ROSTER, kept=True)
+
+    async def missed(self, round_number: int, tokens: int) -> None:
+        """A round was committed while the trainer was still at work for it."""
+        if self._late is not None:
+            self._late = None
+            await self._trainer.abandon()
+            self._say(round_number, tokens, LATE_TWICE, kept=False)
+            return
+        self._forget_carried(round_number)
+        if self._training is None:
+            return  # there was nothing but the late one
+        if self._carries:
+            self._trainer.finish()
+            self._late, self._training = self._training, None
+            self._say(round_number, tokens, NOT_READY, kept=True)
+            return
+        await self._stop(round_number, tokens, NOT_READY)
+
+    async def lost(self, round_number: int, offer: Offer | None, tokens: int) -> None:
+        """Rounds were committed that this peer cannot tell the contributors of, or that it was far behind."""
+        self._late = None
+        self._forget_carried(round_number)
+        if offer is None:
+            await self._stop(round_number, tokens, UNKNOWN)
+            return
+        kept = self._is_islanded and self._carries and largest_rms(offer.x_N, self._run.grid) <= self._max_rms
+        if kept:
+            self._carried_tokens = offer.tokens
+            np.copyto(self._residual_N, offer.x_N)
+        else:
+            self._residual_N[:] = 0
+        self._say(round_number, offer.tokens, ISLAND if kept else UNKNOWN, kept=kept)
+
+    async def _stop(self, round_number: int, tokens: int, reason: str) -> None:
+        self._training = None
+        await self._trainer.abandon()
+        self._say(round_number, tokens, reason, kept=False)
+
+    def _forget_carried(self, round_number: int) -> None:
+        """A late update that missed its second round cannot be told from the rest of the residual any more."""
+        if self._carried_tokens:
+            self._say(round_number, self._carried_tokens, LATE_TWICE, kept=False)
+            self._carried_tokens = 0
+            self._residual_N[:] = 0
+
+    def _say(self, round_number: int, tokens: int, reason: str, *, kept: bool) -> None:
+        self._sink(events.UpdateLate(round=round_number, tokens=tokens, kept=kept, reason=reason))

@@ -1,0 +1,153 @@
+"""Checkpoints, written beside the next round's inner steps, and the residual that goes with them.
+
+A committed round needs no checkpoint to be safe: before a peer acts on it, its record and its result bytes are on disk
+(`swarm.round.member.commit`), and a restart replays them on the newest checkpoint. So a checkpoint may come late: one
+is written at a time, and if rounds are quicker than the disk, those in between are left out. It must only not fall so
+far behind that the results after it are pruned: then `keep` waits.
+
+The residual (what quantising or a missed round took from this peer's updates) is local and in no record. It is saved
+in int8, a quarter of its size, before the checkpoint; what that rounds away is a hundredth of it. A crash between a
+commit and that save loses it, as it loses the current inner steps.
+"""
+
+import asyncio
+import struct
+from collections.abc import Callable
+
+import blake3
+import numpy as np
+
+from swarm import events
+from swarm.clock import monotonic_s
+from swarm.errors import ProtocolError, StateError
+from swarm.identity.peer_id import PeerId
+from swarm.state.archive import Archive
+from swarm.state.head import Head
+from swarm.state.run import Run
+from swarm.state.store import KEPT_ROUNDS, Store
+from swarm.vector.codec import make_codec
+
+MAX_LAG_ROUNDS = KEPT_ROUNDS - 2
+"""A restart replays at most so many rounds; the results of that many are on disk, and of two more."""
+_BLOCK_ELEMENTS = 128
+_HEADER = struct.Struct("<Q32s")
+"""The round after which the residual is what is left over, and the BLAKE3 of what follows."""
+
+
+class Checkpoints:
+    """One peer's checkpoints. `run` is a task of its own; `keep` hands it what to write."""
+
+    def __init__(self, run: Run, me: PeerId, store: Store, sink: Callable[[events.AnyEvent], None]) -> None:
+        self._run = run
+        self._me = me
+        self._store = store
+        self._sink = sink
+        self._codec = make_codec("int8", _BLOCK_ELEMENTS)
+        self._next: tuple[Head, list[bytes]] | None = None
+        self._work = asyncio.Event()
+        self._at_rest = asyncio.Event()
+        self._at_rest.set()
+
+    async def run(self) -> None:
+        """Writes what `keep` has handed over, the newest first and alone, until cancelled."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            if self._next is not None:
+                (head, residual), self._next = self._next, None
+                await self._write(head, residual)
+            if self._next is None:
+                self._at_rest.set()
+
+    async def keep(self, head: Head, residual_N: np.ndarray) -> None:
+        """Hands over a head and its residual, float32 [N]; returns when the residual's memory may be changed again.
+
+        The writing itself goes on beside. Yields between chunks.
+        """
+        if head.round - self._newest >= MAX_LAG_ROUNDS:
+            await self._at_rest.wait()
+        residual = await self._encoded(head.round, residual_N) if self._store.keeps_residual else []
+        self._next = (head, residual)
+        self._at_rest.clear()
+        self._work.set()
+
+    async def finish(self) -> None:
+        """Returns once all that was handed over is on disk, or was refused by it."""
+        await self._at_rest.wait()
+
+    def residual_at(self, head: Head) -> np.ndarray:
+        """What was left over when this peer last stopped, float32 [N]; zeros if that is not known at `head`."""
+        residual_N = np.zeros(self._run.grid.elements, np.float32)
+        data = self._store.load_residual()
+        if data is None:
+            return residual_N
+        why_not = self._read_residual(data, head, residual_N)
+        if why_not is not None:
+            residual_N[:] = 0
+            self._say(f"what quantising had left over of this peer's last updates is dropped: {why_not}")
+        return residual_N
+
+    @property
+    def _newest(self) -> int:
+        return next(iter(self._store.snapshots()), 0)
+
+    async def _write(self, head: Head, residual: list[bytes]) -> None:
+        began_s = monotonic_s()
+        try:
+            if residual:
+                await self._store.save_residual(residual)
+            if head.round not in self._store.snapshots():
+                await self._store.save_snapshot(head.round, (head.base_N, *head.outer_VN))
+        except StateError as error:
+            self._sink(events.CheckpointFailed(round=head.round, reason=str(error), newest=self._newest))
+            return
+        self._sink(events.CheckpointSaved(round=head.round, seconds=monotonic_s() - began_s))
+
+    async def _encoded(self, round_number: int, residual_N: np.ndarray) -> list[bytes]:
+        grid, digest, chunks = self._run.grid, blake3.blake3(), list[bytes]()
+        for chunk in range(grid.chunks):
+            try:
+                chunks.append(self._codec.encode(residual_N[grid.bounds(chunk)]))
+            except ValueError:
+                return []  # what no codec takes the gate will not let out either: it is dropped with the next update
+            digest.update(chunks[-1])
+            await asyncio.sleep(0)
+        return [_HEADER.pack(round_number, digest.digest()), *chunks]
+
+    def _read_residual(self, data: bytes, head: Head, residual_N: np.ndarray) -> str | None:
+        """Decodes it into `residual_N`; returns why that cannot be what is left over at `head`, if it cannot."""
+        grid = self._run.grid
+        sizes = [self._codec.encoded_bytes(grid.length(chunk)) for chunk in range(grid.chunks)]
+        if len(data) != _HEADER.size + sum(sizes):
+            return "its file is damaged"
+        round_number, digest = _HEADER.unpack_from(data)
+        codes = memoryview(data)[_HEADER.size :]
+        if blake3.blake3(codes).digest() != digest:
+            return "its file is damaged"
+        if round_number > head.round or self._may_have_been_counted(round_number, head.round):
+            return f"it is that of round {round_number}, and this peer is in round {head.round}"
+        offset = 0
+        for chunk, size in enumerate(sizes):
+            try:
+                self._codec.decode_into(codes[offset : offset + size], residual_N[grid.bounds(chunk)])
+            except ProtocolError:
+                return "its file is damaged"
+            offset += size
+        return None
+
+    def _may_have_been_counted(self, after: int, last: int) -> bool:
+        """Whether this peer's update may have gone into a round after `after`, up to `last`: the residual with it."""
+        if last - after > KEPT_ROUNDS:
+            return True
+        archive = Archive(self._run, self._store)
+        for round_number in range(after + 1, last + 1):
+            try:
+                decided = archive.committed(round_number)
+            except ProtocolError:  # its file is damaged
+                return True
+            if decided is None or self._me in decided.roster.index:
+                return True
+        return False
+
+    def _say(self, text: str) -> None:
+        self._sink(events.Note(text=text))

@@ -1,0 +1,93 @@
+"""Newcomers in a swarm that goes on: killed in the middle of a download, and told by a peer that lies about pieces."""
+
+import asyncio
+
+import pytest
+
+from benchmarks.lying_transport import bend
+from swarm import events
+from swarm.identity.peer_id import PeerId
+from swarm.net import wire
+from swarm.net.audited import AuditedStream
+from swarm.net.memory import run_virtual
+from tests.memo import memoised
+from tests.simulation import Simulation, make_charter
+
+GENESIS = 3
+LATE = 5
+"""Number of the peer that comes late."""
+
+
+async def three_trained(rounds: int) -> Simulation:
+    sim = Simulation(make_charter(GENESIS), seed=4)
+    for number in range(GENESIS):
+        await sim.start(number)
+    await sim.until_round(rounds, within_s=200)
+    return sim
+
+
+async def end(sim: Simulation, more: int) -> None:
+    """Everybody, the newcomer too, commits some rounds more on one base."""
+    await sim.until_round(sim.committed(0) + more, 0, LATE, within_s=200)
+    joined = sim.peers[LATE].of(events.RoundCommitted)
+    assert any(sim.peers[LATE].id in event.contributors for event in joined)
+    assert sim.errors == [] and sim.network.errors == []
+    await sim.finish()
+    sim.check()
+
+
+def test_a_newcomer_killed_in_its_download_comes_back_and_takes_part() -> None:
+    async def main() -> None:
+        sim = await three_trained(3)
+        pieces = 0
+
+        def kill_at_the_fifth_piece(source: PeerId, target: PeerId, frame: bytes) -> None:
+            nonlocal pieces
+            late = sim.peers.get(LATE)
+            if late is not None and target == late.id and b"StateChunk" in frame[:20]:
+                pieces += 1
+                if pieces == 5:
+                    sim.kill(LATE)
+
+        sim.network.on_frame = kill_at_the_fifth_piece
+        await sim.start(LATE)
+        async with asyncio.timeout(60):
+            while sim.is_alive(LATE):  # noqa: ASYNC110 (virtual time)
+                await asyncio.sleep(0.05)
+        assert sim.peers[LATE].of(events.StateReady) == []
+        before = pieces  # with those that were on their way to the dead
+        await sim.start(LATE)
+        await end(sim, 3)
+        assert pieces > before
+
+    with memoised():
+        run_virtual(main())
+
+
+@pytest.mark.parametrize("liar", [0, 2])
+def test_a_donor_that_bends_every_piece_is_dropped_while_it_goes_on_in_rounds(
+    liar: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = AuditedStream.send
+
+    async def main() -> None:
+        sim = await three_trained(3)
+        rogue = sim.peers[liar].engine
+        assert rogue is not None
+        give = rogue._donor.give_state
+
+        async def lie(stream: AuditedStream, request: wire.GetState, head: object) -> None:
+            stream.send = lambda frame, permit=None: send(  # pyright: ignore
+                stream, wire.decode(bend(wire.encode(frame)), type(frame)), permit
+            )
+            await give(stream, request, head)  # pyright: ignore
+
+        monkeypatch.setattr(rogue._donor, "give_state", lie)
+        late = await sim.start(LATE)
+        await end(sim, 2)
+        lost = [event for event in late.of(events.PeerLost) if event.role == "donor"]
+        assert [event.peer for event in lost if "not what its leaf says" in event.reason] == [sim.peers[liar].id]
+        assert late.of(events.StateReady)[0].source == "download"
+
+    with memoised():
+        run_virtual(main())

@@ -1,0 +1,234 @@
+"""What becomes of updates that come too late: the sums that reach the next round, and an event for each."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import pytest
+
+from swarm import events
+from swarm.charter.manifest import Training
+from swarm.net.memory import run_virtual
+from swarm.node.work import LATE_TWICE, NOT_IN_ROSTER, NOT_READY, UNKNOWN, Update, Work
+from swarm.round.context import Offer
+from swarm.state.head import Head
+from swarm.state.resume import state_zero
+from swarm.state.run import Run
+from tests.simulation import base_zero, make_charter, peer_identity
+
+ME = peer_identity(0).peer_id
+N = 600
+
+
+class HandTrainer:
+    """Hands over what a test says, when it says so."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self._update: asyncio.Future[Update] | None = None
+
+    def begin(self, head: Head, seconds: float | None = None) -> "asyncio.Future[Update]":
+        self.asked.append(f"begin {head.round}" if seconds is None else f"begin {head.round} for {seconds:.0f} s")
+        self._update = asyncio.get_running_loop().create_future()
+        return self._update
+
+    def give(self, value: float, tokens: int, step_s: float = 1.0) -> None:
+        assert self._update is not None
+        self._update.set_result(Update(np.full(N, value, np.float32), tokens, 10.0, step_s))
+
+    def finish(self) -> None:
+        self.asked.append("finish")
+
+    async def abandon(self) -> None:
+        self.asked.append("abandon")
+
+
+class Stage:
+    """One peer's work, and rounds that are committed without it."""
+
+    def __init__(self, late: Literal["carry", "drop"], target_tokens: int = 0) -> None:
+        training = Training(late=late, target_tokens=target_tokens)
+        self.run = Run(msgspec.structs.replace(make_charter(2, elements=N, chunk_elements=256), training=training))
+        head = state_zero(self.run, base_zero(N))
+        assert head is not None
+        self._head = head
+        self.trainer = HandTrainer()
+        self.residual_N = np.full(N, 0.5, np.float32)
+        self.late: list[events.UpdateLate] = []
+        self.work = Work(self.run, ME, self.trainer, self.residual_N, self._see)
+
+    def _see(self, event: events.AnyEvent) -> None:
+        if isinstance(event, events.UpdateLate):
+            self.late.append(event)
+
+    def head(self, round_number: int) -> Head:
+        return Head(round_number, b"", self._head.electorate, self._head.base_N, self._head.outer_VN, b"")
+
+    def begin(self, after: int, last: Any = None) -> "asyncio.Task[Offer]":
+        self.work.begin(self.head(after), last)
+        return asyncio.create_task(self.work.offer(self.head(after)))
+
+    def without_me(self, round_number: int) -> Any:
+        """A decision that this peer is in no roster of."""
+        roster = SimpleNamespace(index={}, ballot=None, round=round_number, contributors=lambda bitmap: ())
+        contributors = (b"",) * self.run.grid.chunks
+        return SimpleNamespace(value=SimpleNamespace(round=round_number, contributors=contributors), roster=roster)
+
+    @property
+    def said(self) -> list[tuple[int, int, bool, str]]:
+        return [(event.round, event.tokens, event.kept, event.reason) for event in self.late]
+
+
+def test_an_update_that_was_not_ready_is_handed_over_and_goes_into_the_next_round() -> None:
+    async def main() -> None:
+        stage = Stage("carry")
+        pending = stage.begin(0)
+        await asyncio.sleep(1.0)
+        pending.cancel()
+        await stage.work.missed(1, 70)
+        assert stage.said == [(1, 70, True, NOT_READY)]
+        pending = stage.begin(1)
+        await asyncio.sleep(1.0)
+        stage.trainer.give(2.0, 80)
+        offer = await pending
+        assert (offer.x_N == 2.5).all() and offer.tokens == 80 and offer.lost_N is stage.residual_N
+        assert stage.trainer.asked == ["begin 0", "finish"]
+
+    run_virtual(main())
+
+
+def test_with_a_plan_it_trains_on_for_what_is_left_of_the_round() -> None:
+    async def main() -> None:
+        stage = Stage("carry", target_tokens=1000)
+        last: Any = SimpleNamespace(seats=[SimpleNamespace(tokens_per_s=50.0, contributes=True)])
+        stage.begin(1, last).cancel()
+        await asyncio.sleep(20.0)
+        await stage.work.missed(2, 70)
+        pending = stage.begin(2, last)
+        await asyncio.sleep(5.0)
+        stage.trainer.give(2.0, 80)
+        await asyncio.sleep(15.0)
+        stage.trainer.give(1.0, 30)
+        offer = await pending
+        assert (offer.x_N == 3.5).all() and offer.tokens == 110
+        assert stage.trainer.asked == ["begin 1 for 20 s", "finish", "begin 2 for 15 s"]
+        stage.work.counted(offer, stage.without_me(3), None, head=3)
+        assert stage.said[1:] == [(3, 80, False, LATE_TWICE), (3, 30, True, NOT_IN_ROSTER)]
+        assert (stage.residual_N == 1.0).all()  # the older of the two is out again
+
+    run_virtual(main())
+
+
+def test_where_no_step_fits_any_more_it_comes_alone_and_not_before_the_others() -> None:
+    async def main() -> None:
+        stage = Stage("carry", target_tokens=1000)
+        last: Any = SimpleNamespace(seats=[SimpleNamespace(tokens_per_s=50.0, contributes=True)])
+        stage.begin(1, last).cancel()
+        await stage.work.missed(2, 70)
+        began_s = asyncio.get_running_loop().time()
+        pending = stage.begin(2, last)
+        await asyncio.sleep(5.0)
+        stage.trainer.give(2.0, 80, step_s=16.0)
+        offer = await pending
+        assert asyncio.get_running_loop().time() - began_s == pytest.approx(20.0)
+        assert (offer.x_N == 2.5).all() and offer.tokens == 80
+        assert stage.trainer.asked == ["begin 1 for 20 s", "finish"]
+
+    run_virtual(main())
+
+
+def test_one_that_misses_the_next_round_as_well_is_dropped() -> None:
+    async def main() -> None:
+        stage = Stage("carry")
+        stage.begin(0).cancel()
+        await stage.work.missed(1, 70)
+        pending = stage.begin(1)
+        await asyncio.sleep(0)
+        pending.cancel()
+        await stage.work.missed(2, 75)
+        assert stage.said[1:] == [(2, 75, False, LATE_TWICE)]
+        assert stage.trainer.asked[-1] == "abandon"
+        stage.begin(2)
+        assert stage.trainer.asked[-1] == "begin 2"
+        assert (stage.residual_N == 0.5).all()
+
+    run_virtual(main())
+
+
+def test_a_charter_that_drops_keeps_the_residual_and_nothing_else() -> None:
+    async def main() -> None:
+        stage = Stage("drop")
+        stage.begin(0).cancel()
+        await stage.work.missed(1, 70)
+        pending = stage.begin(1)
+        await asyncio.sleep(1.0)
+        stage.trainer.give(2.0, 80)
+        offer = await pending
+        stage.work.counted(offer, stage.without_me(2), None, head=2)
+        assert stage.said == [(1, 70, False, NOT_READY), (2, 80, False, NOT_IN_ROSTER)]
+        assert stage.trainer.asked == ["begin 0", "abandon", "begin 1"]
+        assert (stage.residual_N == 0.5).all()
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize(("head", "kept"), [(1, True), (2, False)])
+def test_a_roster_closed_without_it_is_late_too_and_only_the_very_next_round_takes_it(head: int, kept: bool) -> None:
+    async def main() -> None:
+        stage = Stage("carry")
+        pending = stage.begin(0)
+        await asyncio.sleep(1.0)
+        stage.trainer.give(2.0, 80)
+        stage.work.counted(await pending, stage.without_me(1), None, head=head)
+        assert stage.said == [(1, 80, kept, NOT_IN_ROSTER)]
+        assert (stage.residual_N == (2.5 if kept else 0.5)).all()
+
+    run_virtual(main())
+
+
+def test_rounds_nobody_can_tell_the_contributors_of() -> None:
+    async def main() -> None:
+        stage = Stage("carry")
+        pending = stage.begin(0)
+        await asyncio.sleep(1.0)
+        stage.trainer.give(2.0, 80)
+        await stage.work.lost(1, await pending, 80)
+        assert (stage.residual_N == 0).all()
+        stage.begin(5)
+        await stage.work.lost(6, None, 30)
+        assert stage.said == [(1, 80, False, UNKNOWN), (6, 30, False, UNKNOWN)]
+        assert stage.trainer.asked[-1] == "abandon"
+
+    run_virtual(main())
+
+
+def test_hurry_ends_training_and_nothing_else() -> None:
+    async def main() -> None:
+        stage = Stage("carry")
+        stage.work.hurry()
+        assert stage.trainer.asked == []
+        stage.begin(0)
+        stage.work.hurry()
+        assert stage.trainer.asked == ["begin 0", "finish"]
+
+    run_virtual(main())
+
+
+def test_a_late_update_that_waits_alone_and_misses_its_round_is_one_event() -> None:
+    async def main() -> None:
+        stage = Stage("carry", target_tokens=1000)
+        last: Any = SimpleNamespace(seats=[SimpleNamespace(tokens_per_s=50.0, contributes=True)])
+        stage.begin(1, last).cancel()
+        await stage.work.missed(2, 70)
+        pending = stage.begin(2, last)
+        await asyncio.sleep(1.0)
+        stage.trainer.give(2.0, 80, step_s=30.0)
+        await asyncio.sleep(1.0)
+        pending.cancel()
+        await stage.work.missed(3, 0)
+        assert stage.said[1:] == [(3, 80, False, LATE_TWICE)]
+        assert (stage.residual_N == 0).all()
+
+    run_virtual(main())
