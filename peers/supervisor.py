@@ -93,7 +93,7 @@ class Peer:
                 self._follow(node, trainer)
                 code, cause = node.outcome()
             finally:
-                # Asked to stop before it could listen to that, a node dies of the signal: that is no failure of its own.
+                # A node that was asked to stop before it could listen dies of the signal: no failure of its own.
                 obeyed = self._asked_s is not None and node.exit_code == -signal.SIGTERM
                 complaint = self._end_trainer(trainer, failed=node.exit_code != 0 and not obeyed)
         if complaint:
