@@ -37,6 +37,8 @@ class Round:
     number: int
     attempt: int
     present: int
+    seated: int
+    """Of those present, in the committed roster."""
     counted: int
     catching_up: int
     form_s: float
@@ -118,6 +120,7 @@ class Measure:
                 number=event.round,
                 attempt=decided.roster.ballot.attempt,
                 present=len(present),
+                seated=len(present & set(decided.roster.peers)),
                 counted=len(present & counted),
                 catching_up=len(self._survivors(closing.catching_up)),
                 form_s=closing.form_s,
