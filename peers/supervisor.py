@@ -178,13 +178,18 @@ class Peer:
 
 
 def script_words(text: str | None) -> tuple[str, ...]:
-    """A typed command as a program, found, and its arguments; empty for none. Raises UsageError."""
+    """A typed command as a program, found, and its arguments; empty for none. Raises UsageError.
+
+    A bare `python` is the interpreter that runs Tapestry: whatever else is first on the path has no `swarm` to import.
+    """
     if text is None:
         return ()
     try:
         words = shlex.split(text)
     except ValueError as error:
         raise UsageError(f"--trainer {text!r} is no command: {error}") from None
+    if words and words[0] in ("python", "python3"):
+        return (sys.executable, *words[1:])
     found = shutil.which(words[0]) if words else None
     if found is None:
         raise UsageError(f"--trainer {text!r}: no such program")
