@@ -7,7 +7,7 @@ Command modules import torch, transformers, hivemind and whatever else is slow i
 import typer
 
 from benchmarks import cli as bench
-from peers.cli import audit, bootstrap, charter, demo, keys, passport, peer
+from peers.cli import audit, bootstrap, charter, demo, doctor, keys, passport, peer
 from peers.cli.output import TapestryGroup
 
 app = typer.Typer(
@@ -33,3 +33,4 @@ app.add_typer(bench.app, name="bench")
 app.command("bootstrap")(bootstrap.bootstrap)
 app.command("peer")(peer.peer)
 app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)

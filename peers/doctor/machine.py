@@ -1,0 +1,104 @@
+"""Checks of the machine alone: nothing here uses a network, and only the accelerator's check imports torch."""
+
+import resource
+import shutil
+import subprocess
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from peers.doctor.finding import Finding, good, note, wrong
+
+MIN_MEMORY_BYTES = 2 * 10**9
+"""A trainer and a node, each with torch imported (about 250 MB), and the pilot's model."""
+MIN_FREE_DISK_BYTES = 2 * 10**9
+MIN_DESCRIPTORS = 1024
+_NVIDIA_LIMIT_S = 10.0
+
+
+def all_findings(state: Path) -> list[Finding]:
+    """Every check of this file, in the order in which a person would mend what they find."""
+    return [libraries(), memory(), disk(state), descriptors(), accelerator()]
+
+
+def libraries() -> Finding:
+    """The two that everything rests on; hivemind brings p2pd."""
+    found: list[str] = []
+    for name in ("torch", "hivemind"):
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            return wrong("libraries", f"{name} is not installed", "run `make setup` in Tapestry's folder")
+    return good("libraries", ", ".join(found))
+
+
+def memory() -> Finding:
+    """What the kernel says can still be given out."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return note("memory", "this system does not say how much is free", "")
+    kib = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
+    return memory_of(kib["MemAvailable"] * 1024, kib["MemTotal"] * 1024)
+
+
+def memory_of(available_bytes: int, total_bytes: int) -> Finding:
+    """The verdict on this much memory."""
+    found = f"{available_bytes / 1e9:.1f} of {total_bytes / 1e9:.1f} GB are free"
+    if available_bytes >= MIN_MEMORY_BYTES:
+        return good("memory", found)
+    return wrong("memory", found, f"a peer needs {MIN_MEMORY_BYTES / 1e9:.0f} GB and more: end other programs")
+
+
+def disk(state: Path) -> Finding:
+    """Whether the state folder, or the nearest folder above it that exists, can be written and has room."""
+    place = next(folder for folder in (state, *state.absolute().parents) if folder.is_dir())
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            free_bytes = shutil.disk_usage(place).free
+    except OSError as error:
+        return wrong("disk", f"{place} cannot be written: {error.strerror}", "choose another folder with --state")
+    found = f"{free_bytes / 1e9:.1f} GB are free in {place}"
+    if free_bytes >= MIN_FREE_DISK_BYTES:
+        return good("disk", found)
+    return note("disk", found, "checkpoints are two states of 8 bytes a parameter: choose a larger disk with --state")
+
+
+def descriptors() -> Finding:
+    """Streams, lanes and files; two lanes and a few streams for each partner."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    found = f"{soft} open files are allowed"
+    if soft == resource.RLIM_INFINITY or soft >= MIN_DESCRIPTORS:
+        return good("open files", found)
+    return note("open files", found, f"run `ulimit -n {min(hard, 65536)}` first, or raise LimitNOFILE of the service")
+
+
+def accelerator() -> Finding:
+    """What a trainer would compute on, and whether a GPU lies idle because torch was built without CUDA."""
+    from peers.device import probe
+
+    device = probe()
+    found = f"{device.name}, {device.memory_bytes / 1e9:.0f} GB, {device.precision}"
+    if device.kind == "cuda":
+        return good("accelerator", found)
+    if (cards := _nvidia_cards()) is not None:
+        remedy = "install the CUDA build of the same torch version (README, GPUs)"
+        return note("accelerator", f"torch sees no CUDA device, though the driver reports {cards}", remedy)
+    return note("accelerator", f"none: the CPU trains ({found})", "`tapestry bench device` says how fast")
+
+
+def _nvidia_cards() -> str | None:
+    """The cards that NVIDIA's driver reports; None without a driver."""
+    if shutil.which("nvidia-smi") is None and not Path("/proc/driver/nvidia").exists():
+        return None
+    try:
+        told = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=_NVIDIA_LIMIT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return "a card, but nvidia-smi does not answer"
+    return ", ".join(told.stdout.split("\n")).strip(", ") or None
