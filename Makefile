@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 # Order in sets of names decides who is told first: fixed, a failure in virtual time is the same the next time.
 export PYTHONHASHSEED ?= 0
 
-.PHONY: setup check test bench demo chaos sigkills partitions soak simulate unequal wan nat curves clean
+.PHONY: setup check test bench demo chaos sigkills partitions soak simulate unequal wan nat curves screens clean
 
 setup: $(READY)
 
@@ -58,6 +58,9 @@ curves: setup ## loss over 200 rounds of a real training, by codec (about half a
 bench: setup ## our all-reduce beside hivemind's and gloo's, in one run
 	$(BIN)/tapestry bench allreduce --peers 4 --mb 128 --baseline hivemind --baseline gloo
 	$(BIN)/tapestry bench quantise
+
+screens: setup ## looks at the dashboard in headless Chromium and at the terminal view; takes the README's pictures
+	$(BIN)/python -m tests.screens --out docs/pictures
 
 demo: setup ## three regions train one shared model on this machine
 	$(BIN)/tapestry demo --out out/demo

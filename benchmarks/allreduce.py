@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from benchmarks import machine, report
 from benchmarks.harness import Plan, Say, measure
+from swarm.charter.rules import SECURE_MEMBERS
 from swarm.errors import UsageError
 
 _ELEMENTS_PER_MB = 250_000
@@ -25,7 +26,9 @@ class Engine:
     """The codec the engine runs when the user asks for one, as `asked: run`."""
 
 
-CODECS = ("int8", "int4", "bfloat16", "float32")
+SECURE = "secagg16"
+"""Not a codec of results but a way to send updates: masked, 16 bits per element; results come back in int8."""
+CODECS = ("int8", "int4", "bfloat16", "float32", SECURE)
 ENGINES = {
     "tapestry": Engine("benchmarks.tapestry_worker", {codec: codec for codec in CODECS}),
     "hivemind": Engine("benchmarks.hivemind_baseline", dict.fromkeys(CODECS, "int8") | {"float32": "float32"}),
@@ -37,9 +40,11 @@ def run(peers: int, mb: int, codec: str, rounds: int, baselines: Sequence[str], 
     """Measures our engine, then each baseline.
 
     Raises:
-        UsageError: the machine has not the memory.
+        UsageError: the machine has not the memory, or there are too few peers for a secure sum.
         BenchError: an engine failed.
     """
+    if codec == SECURE and peers < SECURE_MEMBERS:
+        raise UsageError(f"a secure sum takes {SECURE_MEMBERS} peers: of two, each sees the other's update in the sum")
     check_memory(peers=peers, mb=mb, available_bytes=machine.available_memory_bytes())
     before = machine.fingerprint()
     engines = [report.OURS, *dict.fromkeys(baselines)]

@@ -35,7 +35,8 @@ def allreduce(
     peers: Annotated[int, typer.Option(min=2, max=64, help="Peers, each a process of its own.")] = 4,
     mb: Annotated[int, typer.Option(min=1, help="Float32 vector per peer, in 10^6 bytes.")] = 128,
     codec: Annotated[
-        Literal["int8", "int4", "bfloat16", "float32"], typer.Option(help="Wire format; baselines take their nearest.")
+        Literal["int8", "int4", "bfloat16", "float32", "secagg16"],
+        typer.Option(help="Wire format; secagg16: masked updates. Baselines take their nearest."),
     ] = "int8",
     rounds: Annotated[int, typer.Option(min=1, max=1000, help="Counted rounds, after two of warm-up.")] = 5,
     baseline: Annotated[list[Baseline] | None, typer.Option(help="Measure this too; repeatable.")] = None,

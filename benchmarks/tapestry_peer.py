@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from multiaddr import Multiaddr
 
+from benchmarks.allreduce import SECURE
 from benchmarks.volatile_store import VolatileStore
 from benchmarks.worker import Seat
 from swarm import events
@@ -24,11 +25,13 @@ from swarm.charter.manifest import (
     Deadlines,
     Founders,
     Genesis,
+    Mean,
     Member,
     Model,
     Nesterov,
     Reduce,
     Region,
+    SecureSum,
 )
 from swarm.charter.manifest import Run as RunTable
 from swarm.charter.passport import SignedPassport, issue
@@ -106,7 +109,7 @@ class Footing:
         return Gate(
             region=self.passport.payload.region,
             label=Label.OPEN,
-            min_contributors=self.run.charter.reduce.min_contributors,
+            min_contributors=self.run.least_members,
         )
 
     async def leave(self) -> None:
@@ -228,9 +231,11 @@ def bench_charter(seat: Seat, cards: list[Card], now_s: int) -> Charter:
     The new base is the old one minus the mean.
     """
     elements = seat.vector.numel()
+    is_secure = seat.codec == SECURE
+    codec = "int8" if is_secure else cast(Codec, seat.codec)
     reduce = Reduce(
-        codec=cast(Codec, seat.codec),
-        block_elements=BLOCK_ELEMENTS.get(seat.codec, Reduce().block_elements),
+        codec=codec,
+        block_elements=BLOCK_ELEMENTS.get(codec, Reduce().block_elements),
         levels=seat.site.levels,
         min_contributors=seat.site.min_contributors,
     )
@@ -241,6 +246,8 @@ def bench_charter(seat: Seat, cards: list[Card], now_s: int) -> Charter:
         model=Model(parameters=elements, schema_digest=_NO_MODEL, state_digest=zero_digest),
         outer=Nesterov(lr=1.0, momentum=0.0),
         reduce=reduce,
+        # What a bench averages has a root mean square of 1.
+        aggregation=SecureSum(initial_rms=1.0) if is_secure else Mean(),
         deadlines=_DEADLINES,
         regions=tuple(
             Region(name=code.lower(), jurisdictions=(code,)) for code in sorted({card.jurisdiction for card in cards})

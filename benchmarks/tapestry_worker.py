@@ -7,6 +7,7 @@ earlier rounds left of it.
 
 import asyncio
 
+import numpy as np
 import torch
 
 from benchmarks.tapestry_peer import Peer
@@ -43,6 +44,9 @@ class VectorTrainer:
 
     def finish(self) -> None:
         """The vector comes whole, or not at all."""
+
+    async def score(self, base_N: np.ndarray, current_N: np.ndarray) -> float | None:
+        return None
 
     async def abandon(self) -> None:
         """A round that ended without this vector is counted as incomplete."""

@@ -35,6 +35,12 @@ class VolatileStore:
     async def save_restarts(self, data: bytes) -> None:
         raise AssertionError("no bench restarts its run")
 
+    def load_documents(self) -> Sequence[bytes]:
+        return ()
+
+    async def save_document(self, name: str, data: bytes) -> None:
+        raise AssertionError("no bench changes its rules")
+
     def load_record(self, round_number: int) -> bytes | None:
         return self._records.get(round_number)
 
@@ -72,6 +78,12 @@ class VolatileStore:
 
     def load_residual(self) -> bytes | None:
         return None
+
+    async def save_spent(self, round_number: int) -> None:
+        """A bench ends with its process: nothing is sent after it."""
+
+    def load_spent(self) -> int:
+        return 0
 
     def set_aside_snapshot(self, round_number: int) -> None:
         self._snapshot = None

@@ -14,8 +14,9 @@ from multiaddr import Multiaddr
 
 from swarm import events
 from swarm.charter import files
+from swarm.charter.holdings import in_force_for, newest_of
 from swarm.charter.passport import Passport
-from swarm.charter.signing import verify_charter
+from swarm.charter.signing import check_not_expired, verify_charter
 from swarm.clock import unix_s
 from swarm.errors import ProtocolError
 from swarm.identity.key import Identity
@@ -29,6 +30,7 @@ from swarm.net.relay import Relay
 from swarm.net.server import Server
 from swarm.node.announcements import read_announcement
 from swarm.node.evidence import Evidence
+from swarm.node.observatory import Observatory
 from swarm.round.acceptor import Acceptor
 from swarm.round.witness import Witness
 from swarm.sovereignty.gate import Gate
@@ -40,6 +42,7 @@ from swarm.state.head import Head
 from swarm.state.restarts import read_restarts
 from swarm.state.resume import read_state_zero, state_zero
 from swarm.state.run import Run
+from swarm.state.shelf import Shelf
 from swarm.state.store import DiskStore
 from swarm.state.upload import free_upload
 
@@ -55,7 +58,7 @@ class BootstrapNode:
     ) -> None:
         """Reads and verifies the documents. Raises CharterError, IdentityError, StateError or UsageError."""
         signed = files.read(charter)
-        self._run = Run(verify_charter(signed, unix_s()))
+        self._run = Run(verify_charter(signed, signed.charter.run.created))
         self._charter_bytes = files.encode_toml(signed).encode()
         self._identity_path = identity
         self._identity = Identity.load(identity)
@@ -72,6 +75,9 @@ class BootstrapNode:
         self._witness = Witness(self._run, self._identity, Acceptor(self._store), Chain(self._run, self._store))
         witnesses = self._run.charter.genesis.witnesses
         self._is_witness = self._identity.peer_id in {*witnesses, *self._witness.chain.mark.electorate.witnesses}
+        self._shelf = Shelf(self._store, sink)
+        self._shelf.look(self._witness.chain.mark.rules)
+        check_not_expired(self._run_now.charter, unix_s())
 
     async def run(self, announce: Announce) -> None:
         """Serves until SIGTERM or SIGINT."""
@@ -95,8 +101,16 @@ class BootstrapNode:
                 sink=self._sink,
                 wall_clock=unix_s,
             )
-            gate = Gate(region="", label=Label.PRIVATE, min_contributors=self._run.charter.reduce.min_contributors)
+            gate = Gate(region="", label=Label.PRIVATE, min_contributors=self._run.least_members)
             audited = AuditedTransport(transport, ledger, gate.standing)
+            observatory = Observatory(
+                run=self._run,
+                gate=gate,
+                head=lambda: self._witness.chain.mark.round,
+                load_record=self._witness.chain.record,
+                portrait=None,
+                wall_clock=unix_s,
+            )
             server = Server(
                 transport=audited,
                 charter=self._run.charter,
@@ -105,6 +119,9 @@ class BootstrapNode:
                 dispatch=self._answer,
                 sink=self._sink,
                 wall_clock=unix_s,
+                observe=observatory.answer,
+                judge=lambda signed, remote: self._run_now.rules.admit(signed, remote, unix_s()),
+                documents=lambda: self._shelf.held,
             )
             await audited.serve(server.handle)
             directory = await KademliaDirectory.create(transport.p2p, self._run.id, self._accept, ())
@@ -142,13 +159,23 @@ class BootstrapNode:
                     self._is_witness = True
                 if self._is_witness:
                     await self._witness.restart(documents)
+            case wire.PushDocuments(documents):
+                await self._shelf.save(self._shelf.take(self._witness.chain.mark.rules, documents))
             case wire.GetRestarts():
                 await stream.send(wire.RestartsAre(self._witness.restarts))
             case _:
                 raise ProtocolError(f"a bootstrap node does not answer {type(request).__name__}")
 
+    @property
+    def _run_now(self) -> Run:
+        """Under the rules in force. Who is no witness knows no round, and goes by the newest amendment."""
+        mark = self._witness.chain.mark
+        held = self._shelf.held
+        rules = in_force_for(mark.rules, held, mark.round + 1)[0] if self._is_witness else newest_of(mark.rules, held)
+        return self._run.under(rules)
+
     def _accept(self, peer: PeerId, data: bytes) -> bool:
-        entry = read_announcement(data, self._run, unix_s())
+        entry = read_announcement(data, self._run_now, unix_s())
         return entry is not None and entry.peer == peer
 
     def _say(self, text: str) -> None:

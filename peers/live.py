@@ -20,6 +20,7 @@ _PHASE_OF: dict[type[events.Event], str] = {
     events.RosterReady: "averaging",
     events.Reduced: "voting",
     events.RoundCommitted: "training",
+    events.RoundRejected: "training",
     events.RoundInDoubt: "asking how the round ended",
 }
 
@@ -65,7 +66,7 @@ class LiveView:
         match event:
             case events.StateProgress():
                 self._download = event
-            case events.StateReady() | events.RoundCommitted():
+            case events.StateReady() | events.RoundCommitted() | events.RoundRejected():
                 self._round = event.round
                 self._download = None
             case events.CaughtUp():
@@ -83,13 +84,14 @@ class LiveView:
                 pass
 
     def _thinned(self, event: events.AnyEvent) -> list[tuple[str, str]]:
-        """Says once when so few voters are left that none may be lost."""
+        """Says once when so few voters are left that one of them may not be lost."""
         if not isinstance(event, events.RoundCommitted) or event.voters == self._voters:
             return []
         self._voters = event.voters
-        if event.voters > _VOTERS_THAT_SURVIVE_NO_DEATH:
+        if not event.is_thin:
             return []
-        return [(f"{event.voters} voter(s) are left: every one is needed for every round until others join", "yellow")]
+        text = f"{event.voters} voter(s) are left, and there is one without which there is no quorum until others join"
+        return [(text, "yellow")]
 
     def _tenths(self, event: events.AnyEvent) -> list[tuple[str, str]]:
         """A line for each tenth of a download, where there is no live line to show it."""
@@ -139,12 +141,20 @@ def sentences(event: events.AnyEvent) -> list[tuple[str, str]]:
             text = (
                 f"round {event.round} committed by {len(event.peers)} peers, {len(event.contributors)} contributed, "
                 f"{event.seconds:.1f} s, base {event.state_digest[:16]}"
+                + (", single updates crossed borders" if event.crossed == "single" else "")
             )
             return [(text, "")]
+        case events.RoundRejected():
+            text = (
+                f"round {event.round} rejected: of the members' voices {event.rejecting:.3g} found the new base worse, "
+                f"{event.accepting:.3g} did not, {event.silent} said nothing; the base stays {event.state_digest[:16]}"
+            )
+            return [(text, "yellow")]
         case events.QuorumMissing():
             text = (
-                f"round {event.round}: {event.present} of {event.electors} electors are here, {event.needed} are "
-                f"needed; rounds pause until enough of these are back: {', '.join(event.missing)}"
+                f"round {event.round}: {event.present:.3g} of {event.electors} voices are here (members count, not "
+                f"peers), more than {event.needed:g} are needed; rounds pause until enough of these are back: "
+                + ", ".join(event.missing)
             )
             return [(text, "yellow")]
         case events.FirstCounted():
@@ -163,6 +173,16 @@ def sentences(event: events.AnyEvent) -> list[tuple[str, str]]:
             return [(text, "bold")]
         case events.RestartRefused():
             return [(f"the founders' restart of term {event.term} cannot be followed here: {event.reason}", "red")]
+        case events.DocumentTaken():
+            return [(f"{event.kind}: {event.told}", "")]
+        case events.DocumentRefused():
+            return [(f"a governance document is refused ({event.code}): {event.reason}", "yellow")]
+        case events.MembersEquivocated():
+            signers = ", ".join(event.signers) or "members whose first signatures are not at hand"
+            return [(f"{event.reason}; {signers} signed both", "bold red")]
+        case events.RulesInForce():
+            listed = f"{event.revocations} revocations" if event.revocations else "nothing revoked"
+            return [(f"from round {event.round} on: charter of epoch {event.epoch}, {listed}", "bold")]
         case events.ChainSwitched():
             text = (
                 f"went over to {event.reason}: rounds {event.fork_round + 1} to {event.from_round} of this side are "
@@ -172,6 +192,20 @@ def sentences(event: events.AnyEvent) -> list[tuple[str, str]]:
             return [(text, "yellow")]
         case events.ChainsApart():
             return [(event.reason, "red")]
+        case events.PrivacySpent():
+            text = (
+                f"round {event.round}: epsilon {event.epsilon:.3g} of {event.budget:g} spent for every {event.unit} "
+                f"(delta {event.delta:g}, {event.steps:,} steps)"
+            )
+            return [(text, "dim")]
+        case events.PrivacyBudgetSpent():
+            text = (
+                f"the privacy budget is spent (epsilon {event.epsilon:.4g} of {event.budget:g}): from round "
+                f"{event.round} on this peer trains no more and receives what the others make"
+            )
+            return [(text, "bold yellow")]
+        case events.UpdateDenied(code="privacy_budget_spent"):
+            return []  # said once, when it was
         case events.UpdateDenied():
             return [(f"the gate kept this round's update here: {event.reason}", "yellow")]
         case events.UpdateLate():
@@ -223,7 +257,8 @@ def _island(event: events.IslandBegan) -> list[tuple[str, str]]:
     work = "it trains on locally until then" if event.trains else "it waits until then"
     return [
         (
-            f"cut off: {event.present} electors answer and {event.needed} are needed, so nothing is committed here; "
+            f"cut off: electors with {event.present:.3g} voices answer (members count, not peers) and more than "
+            f"{event.needed:g} are needed, so nothing is committed here; "
             f"{work}. Missing: {', '.join(event.missing)}",
             "yellow",
         ),
@@ -243,8 +278,12 @@ def _introduction(event: events.NodeStarted) -> list[tuple[str, str]]:
     ]
     if event.admission == "open":
         lines.append(("open run: anyone may take part, passports are self-signed", "yellow"))
+    elif event.admission == "mixed":
+        lines.append(
+            ("mixed run: anyone may take part, as one member together; members' peers have passports", "yellow")
+        )
     if event.min_contributors == 1:
-        lines.append(("min_contributors = 1: single updates may cross borders in this run", "yellow"))
+        lines.append(("single updates may cross borders in this run, as its charter lets them", "yellow"))
     voters = event.electors + event.witnesses
     if voters <= _VOTERS_THAT_SURVIVE_NO_DEATH:
         text = f"{voters} elector(s): a majority of them survives no death; add genesis peers or witnesses"

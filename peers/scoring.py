@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _WINDOWS_PER_BATCH = 16
+MAX_SCORED_BYTES = 65_536
+"""Of held-out text, when a new base is scored in every round: enough for a figure, and no long wait for the others."""
 
 
 def bits_per_byte(model: nn.Module, text: bytes, window: int, limit_bytes: int) -> float:

@@ -25,6 +25,7 @@ from swarm.isolation.places import program
 from swarm.isolation.start import Scratch, start_confined
 from swarm.node.config import NodeConfig
 from swarm.node.spawn import NodeProcess, describe_exit, read_cause
+from swarm.sovereignty.policy import DpRules
 
 NODE_STOP_LIMIT_S = 4.0
 """A node that was asked to stop and has not is ended; its state on disk is whole at any instant."""
@@ -48,6 +49,8 @@ class Training:
     """What the trainer is given."""
 
     files: Sequence[Path]
+    held_out: Sequence[Path] = ()
+    """What new bases are scored on, where members vote on them."""
     seed: int = 0
     threads: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -55,6 +58,8 @@ class Training:
     """The folder that the trainer may read and the node may not; those that `files` lie in if left out."""
     required: str = NONE
     """The isolation below which the policy forbids to train."""
+    dp: DpRules | None = None
+    """How the built-in trainer keeps records private, where the policy demands it."""
     command: Sequence[str] = ()
     """A user's own training script, which calls `swarm.join`; empty for the built-in trainer."""
 
@@ -126,9 +131,12 @@ class Peer:
             control_fd=control_fd,
             shared_fd=node.shared_fd,
             files=tuple(str(path) for path in self._training.files),
+            held_out=tuple(str(path) for path in self._training.held_out),
             seed=self._training.seed,
             threads=self._training.threads,
             device=self._training.device,
+            dp=self._training.dp,
+            scratch=str(scratch.path.absolute()),
             export=str(scratch.path.absolute() / EXPORT),
         )
         built_in = [sys.executable, "-m", "peers.trainer", msgspec.json.encode(config).decode()]

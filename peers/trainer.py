@@ -6,7 +6,7 @@ its scratch folder, and the socket and the shared memory that its node process g
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,10 +17,14 @@ from swarm.clock import process_began_s, process_s
 from swarm.errors import NetworkError, TapestryError
 from swarm.net.lifeline import die_with_parent, ignore_stop_signals
 from swarm.node.spawn import write_cause
+from swarm.sovereignty.policy import DpRules
 
 if TYPE_CHECKING:
     from peers.device import Device
+    from peers.privacy.account import Account
     from swarm.charter.manifest import Training
+    from swarm.node.link import TrainerEnd
+    from swarm.node.optimizer import SwarmOptimizer
 
 NODE_GONE = 3
 """Exit code of a trainer whose node process ended first: the node says why, the trainer has nothing to add."""
@@ -35,9 +39,15 @@ class TrainerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     shared_fd: int
     files: tuple[str, ...]
     """Text files to train on, all labelled."""
+    held_out: tuple[str, ...] = ()
+    """Text files to score new bases on, where members vote on them; none are trained on."""
     seed: int
     threads: int
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    dp: DpRules | None = None
+    """How records are kept private, where the policy demands it."""
+    scratch: str = ""
+    """The folder it may write: the account of privacy spent is kept there."""
     export: str
     """Folder to make for the Shared Base at the end, in the format `transformers` loads."""
 
@@ -63,8 +73,6 @@ def train(config: TrainerConfig) -> None:
 
     import torch
 
-    from peers.accumulation import Accumulator
-    from peers.batches import ByteSampler
     from peers.device import probe
     from peers.model import build
     from swarm.charter import files
@@ -83,7 +91,50 @@ def train(config: TrainerConfig) -> None:
     model.train()
     shared = SharedVectors(config.shared_fd, charter.model.parameters)
     inner = torch.optim.AdamW(model.parameters(), lr=training.inner_lr, weight_decay=training.inner_weight_decay)
-    optimizer = SwarmOptimizer(model, inner, end, shared, training)
+    paths = [Path(path) for path in config.files]
+    score = _scorer([Path(path) for path in config.held_out], training.sequence_length)
+    if config.dp is None:
+        optimizer = SwarmOptimizer(model, inner, end, shared, training)
+        optimizer.score_with = score
+        _train_plainly(optimizer, model, paths, end, device, training, config.seed)
+    else:
+        from peers.privacy.loop import PrivateSteps, train_privately
+        from swarm.sovereignty.privacy import budget_of
+
+        steps = PrivateSteps(model, paths, training, budget_of(config.dp, charter.privacy.delta), _account(config))
+        end.send(SetUp(_set_up(device, "fp32", steps.at_once, training.batch_size, "under differential privacy")))
+        optimizer = SwarmOptimizer(model, inner, end, shared, training)
+        optimizer.score_with = score
+        train_privately(optimizer, steps, training)
+        steps.release()
+    model.save_pretrained(config.export)
+
+
+def _scorer(paths: Sequence[Path], window: int) -> "Callable[[Any], float] | None":
+    """Bits per byte on the held-out files together; None without any."""
+    if not paths:
+        return None
+    from peers.scoring import MAX_SCORED_BYTES, bits_per_byte
+
+    text = b"\n".join(path.read_bytes()[: MAX_SCORED_BYTES // len(paths)] for path in paths)
+    return lambda model: bits_per_byte(model, text, window, MAX_SCORED_BYTES)
+
+
+def _train_plainly(
+    optimizer: "SwarmOptimizer",
+    model: Any,
+    paths: Sequence[Path],
+    end: "TrainerEnd",
+    device: "Device",
+    training: "Training",
+    seed: int,
+) -> None:
+    import torch
+
+    from peers.accumulation import Accumulator
+    from peers.batches import ByteSampler
+    from swarm.node.link import SetUp
+
     optimizer.least_tokens = training.sequence_length
 
     def set_up(micro_batch: int, reason: str) -> None:
@@ -91,8 +142,7 @@ def train(config: TrainerConfig) -> None:
 
     accumulator = Accumulator(model, causal_loss, device, training.batch_size, set_up)
     set_up(training.batch_size, "as this machine was found")
-    paths = [Path(path) for path in config.files]
-    sampler = ByteSampler(paths, training.batch_size, training.sequence_length, config.seed)
+    sampler = ByteSampler(paths, training.batch_size, training.sequence_length, seed)
     batches: Iterator[Any] = iter(())
     round_number = 0
     while not optimizer.is_finished:
@@ -104,7 +154,12 @@ def train(config: TrainerConfig) -> None:
         optimizer.report(tokens=tokens_BL.shape[0] * (tokens_BL.shape[1] - 1), loss=loss)
         accumulator.scaler.step(optimizer)
         accumulator.scaler.update()
-    model.save_pretrained(config.export)
+
+
+def _account(config: TrainerConfig) -> "Account":
+    from peers.privacy.account import ACCOUNT, Account
+
+    return Account(Path(config.scratch) / ACCOUNT)
 
 
 def _rows_left(tokens_left: int | None, training: "Training") -> int:

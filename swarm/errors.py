@@ -5,7 +5,7 @@
     ├── IdentityError             key file unreadable, malformed or readable by others
     ├── CharterError              charter malformed, unsigned, expired, or impossible (cap x members < 1)
     ├── PassportError             passport malformed, expired, revoked or signed by the wrong member
-    ├── PolicyError               policy file malformed
+    ├── PolicyError               policy file malformed, or it forbids what was asked; ends in its reason code
     │   └── UnlabelledDataError   data without a label: refused, fail closed
     ├── DataError                 data folder missing, empty or unreadable
     ├── StateError                state folder corrupted or not writable; nothing in it is overwritten
@@ -13,6 +13,7 @@
     ├── DeviceError               the accelerator asked for is not there, or its memory holds not even one sequence
     ├── NetworkError              an address that cannot be reached, a port in use, a daemon that does not start
     └── ProtocolError             a stranger's frame broke the rules; its stream is closed, nothing else changes
+        └── RulesApartError       its author goes by another epoch or revocation list: documents are to be exchanged
 
 Expected outcomes are values, not errors: `Committed | Aborted | InDoubt`, `Permit | Denied`, `Admitted | Refused`.
 """
@@ -39,11 +40,19 @@ class PassportError(TapestryError):
 
 
 class PolicyError(TapestryError):
-    """A policy file cannot be used."""
+    """A policy file cannot be used, or forbids what was asked."""
+
+    def __init__(self, message: str, code: str = "bad_value") -> None:
+        """`code` is one of `swarm.sovereignty.reasons`; the message ends in it."""
+        super().__init__(f"{message} [{code}]")
+        self.code = code
 
 
 class UnlabelledDataError(PolicyError):
     """Data without a label is refused."""
+
+    def __init__(self, message: str, code: str = "unlabelled") -> None:
+        super().__init__(message, code)
 
 
 class DataError(TapestryError):
@@ -68,3 +77,7 @@ class NetworkError(TapestryError):
 
 class ProtocolError(TapestryError):
     """A frame from another peer broke the protocol."""
+
+
+class RulesApartError(ProtocolError):
+    """A frame was made under other rules of the run than those in force here."""

@@ -13,10 +13,12 @@ import numpy as np
 
 from swarm import events
 from swarm.charter.manifest import (
+    Aggregation,
     Charter,
     Deadlines,
     Founders,
     Genesis,
+    Mean,
     Member,
     Model,
     Nesterov,
@@ -37,7 +39,7 @@ from swarm.node.engine import Engine
 from swarm.node.work import Update
 from swarm.round.acceptor import Acceptor
 from swarm.round.witness import Witness
-from swarm.sovereignty.gate import Gate
+from swarm.sovereignty.gate import Gate, InForce
 from swarm.sovereignty.labels import Label
 from swarm.sovereignty.ledger import Ledger
 from swarm.state.archive import Archive
@@ -57,7 +59,11 @@ ELEMENTS = 3000
 MEMBER_KEYS = tuple(Identity.from_seed(bytes([200, n]) + bytes(30)) for n in range(16))
 
 
+PLAIN = Mean()
 REGIONS = (Region(name="eu", jurisdictions=("DE",)), Region(name="asia", jurisdictions=("JP",)))
+
+
+PLAIN = Mean()
 
 
 def peer_identity(number: int) -> Identity:
@@ -75,6 +81,7 @@ def make_charter(
     min_contributors: int = 1,
     ceiling_s: float = 30.0,
     regions: tuple[Region, ...] = REGIONS,
+    aggregation: Aggregation = PLAIN,
 ) -> Charter:
     """A charter over `elements` parameters, one member per peer, everybody in one region or two."""
     grid = Grid(elements, chunk_elements)
@@ -85,6 +92,7 @@ def make_charter(
         model=Model(parameters=elements, schema_digest="a" * 64, state_digest=digest),
         outer=Nesterov(lr=0.7, momentum=0.9),
         reduce=Reduce(codec=codec, block_elements=64, chunk_elements=chunk_elements, min_contributors=min_contributors),
+        aggregation=aggregation,
         weights=Weights(policy="uniform", cap_percent=100),
         deadlines=Deadlines(floor_s=1.0, ceiling_s=ceiling_s, mad_factor=6.0),
         regions=regions,
@@ -106,6 +114,8 @@ class FakeTrainer:
         self._seconds = seconds
         self._task: asyncio.Task[None] | None = None
         self._head: Head | None = None
+        self.scores: Callable[[np.ndarray], float | None] | None = None
+        """The loss of a base; None for a trainer without held-out data."""
 
     def begin(self, head: Head, seconds: float | None = None) -> "asyncio.Future[Update]":
         self._head = head
@@ -125,6 +135,9 @@ class FakeTrainer:
 
     def finish(self) -> None:
         """Its one step takes as long as it takes."""
+
+    async def score(self, base_N: np.ndarray, current_N: np.ndarray) -> float | None:
+        return None if self.scores is None else self.scores(base_N)
 
     async def abandon(self) -> None:
         if self._task is not None:
@@ -180,6 +193,8 @@ class Simulation:
         self.on_write: Callable[[int], None] | None = None
         """Runs with a peer's number before and after each of its writes to disk: tests inject deaths there."""
         self.write_s: Callable[[], float] = lambda: 0.0
+        self.scores: dict[int, Callable[[np.ndarray], float | None]] = {}
+        """By number: how a peer's trainer scores a base; who is not in it has no held-out data."""
         self.training_s: Callable[[], float] = lambda: self.random.uniform(0.5, 1.5)
 
     async def start(
@@ -190,22 +205,29 @@ class Simulation:
         jurisdiction: str = "DE",
         training_s: Callable[[], float] | None = None,
         skew_s: float = 0.0,
+        policy: InForce | None = None,
+        ledger: Ledger | None = None,
+        expires_in_s: float = 10**7,
     ) -> SimPeer:
         """Starts (or restarts, with its old disk) a peer. Genesis peers hold state 0 already.
 
-        Its wall clock is `skew_s` ahead of the right time.
+        Its wall clock is `skew_s` ahead of the right time. Its data is open unless a `policy` says more; without a
+        `ledger` only totals are kept.
         """
         peer = self._machine(number)
+        ledger = ledger or Ledger(None, lambda: 0.0)
         if number < len(self.charter.genesis.peers) and not peer.store.snapshots():
             head = state_zero(self.run_info, self.base_zero())
             assert head is not None
             await peer.store.save_snapshot(0, (head.base_N, *head.outer_VN))
         member = MEMBER_KEYS[number % len(self.charter.members)]
-        passport = issue(member, self.charter, peer.id, jurisdiction, CREATED_S + 10**7, float(CREATED_S))
+        passport = issue(member, self.charter, peer.id, jurisdiction, CREATED_S + expires_in_s, float(CREATED_S))
         gate = Gate(
             region=passport.payload.region,
-            label=Label.OPEN,
-            min_contributors=self.charter.reduce.min_contributors,
+            label=Label.OPEN if policy is None else policy.restrictions.label,
+            min_contributors=self.run_info.least_members,
+            policy=policy,
+            decided=lambda decision: ledger.note(decision.reason.encode(), decision.line),
         )
         peer.engine = Engine(
             run=self.run_info,
@@ -214,7 +236,7 @@ class Simulation:
             charter_bytes=b"",
             transport=self.network.transport(peer.id, dialable=dialable),
             directory=self.directory.of(peer.id),
-            ledger=Ledger(None, lambda: 0.0),
+            ledger=ledger,
             gate=gate,
             store=self._mount(peer),
             sink=peer.see,
@@ -286,7 +308,9 @@ class Simulation:
                 raise
             self.kill(peer.number)
             return
-        await peer.engine.run(FakeTrainer(peer.number, training_s), self.rounds)
+        trainer = FakeTrainer(peer.number, training_s)
+        trainer.scores = self.scores.get(peer.number)
+        await peer.engine.run(trainer, self.rounds)
 
     def base_zero(self) -> np.ndarray:
         """State 0 as a fresh array."""

@@ -7,7 +7,7 @@ Command modules import torch, transformers, hivemind and whatever else is slow i
 import typer
 
 from benchmarks import cli as bench
-from peers.cli import audit, bootstrap, charter, demo, doctor, keys, passport, peer
+from peers.cli import audit, bootstrap, charter, demo, doctor, keys, passport, peer, watch
 from peers.cli.output import TapestryGroup
 
 app = typer.Typer(
@@ -34,3 +34,5 @@ app.command("bootstrap")(bootstrap.bootstrap)
 app.command("peer")(peer.peer)
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
+app.command("watch")(watch.watch)
+app.command("dashboard")(watch.dashboard)

@@ -36,6 +36,16 @@ def named(text: str, option: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
+def elector(text: str, option: str) -> tuple[str, PeerId]:
+    """`MEMBER=PEER`, or `PEER` alone, as the member ("" if none is named) and the peer id.
+
+    Raises:
+        UsageError: an empty half, or no peer id.
+    """
+    member, peer = named(text, option) if "=" in text else ("", text)
+    return member, peer_id(peer, option)
+
+
 def new_file(path: Path) -> Path:
     """A path where nothing lies yet, in a folder that exists.
 

@@ -7,6 +7,7 @@ import typer
 
 from peers.cli import arguments
 from peers.cli.output import JsonFlag, show
+from peers.cli.withdraw import withdraw
 from swarm.errors import StateError
 
 app = typer.Typer(help="Check a ledger without trusting the machine that wrote it, or show a part of it.")
@@ -75,9 +76,14 @@ def export(
     kind: Annotated[
         list[str] | None, typer.Option(help="Only entries of this kind, such as update. Repeat for more.")
     ] = None,
+    artefacts: Annotated[
+        Path | None,
+        typer.Option(help="Where to write the records of what this peer trained on as well; must not exist yet."),
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Write what one visibility tier may see of a ledger; `tapestry audit verify` checks it against the signed head."""
+    from swarm.sovereignty.disclosure import write_artefacts
     from swarm.sovereignty.entry import Tier
     from swarm.sovereignty.export import write_export
     from swarm.sovereignty.permit import Kind
@@ -86,8 +92,10 @@ def export(
     arguments.new_file(out)
     visible = Tier(arguments.one_of(tier, [each.value for each in Tier], "--tier"))
     kinds = [Kind(arguments.one_of(each, [kind.value for kind in Kind], "--kind")) for each in kind or ()]
+    if artefacts is not None:
+        arguments.new_file(artefacts)
     head, exported = write_export(path, out, visible, frozenset(kinds))
-    document = {
+    document: dict[str, object] = {
         "peer": head.peer,
         "tier": visible.value,
         "exported": exported,
@@ -95,8 +103,13 @@ def export(
         "root": head.root,
         "file": str(out),
     }
+    if artefacts is not None:
+        document.update(artefacts=str(artefacts), sessions=write_artefacts(path.parent, artefacts, visible))
     text = f"{exported} of {head.size} entries of {head.peer}, {visible.value} tier, written to {out}"
     show(document, text, as_json=json)
+
+
+app.command("withdraw")(withdraw)
 
 
 def _ledger(path: Path) -> Path:

@@ -6,9 +6,11 @@ from typing import Annotated, Any, Literal, cast
 import msgspec
 import typer
 
-from peers.cli import arguments, charter_text, restart
+from peers.cli import amend, arguments, charter_text, restart
+from peers.cli.governing import DocumentsOption, Governed, governed
 from peers.cli.output import JsonFlag, show
 from swarm.charter import files, manifest
+from swarm.charter.revocation import revocation_digest, scope
 from swarm.charter.signing import (
     SignedCharter,
     check_charter,
@@ -22,6 +24,7 @@ from swarm.errors import CharterError, UsageError
 from swarm.identity.key import Identity
 
 app = typer.Typer(help="Make, sign, check and print the charter of a run.")
+app.add_typer(amend.app, name="amend")
 app.add_typer(restart.app, name="restart")
 
 File = Annotated[Path, typer.Argument(help="A charter file.")]
@@ -35,7 +38,7 @@ def new(
     name: Annotated[str, typer.Option(help="Name of the run, for people.")],
     region: Annotated[list[str], typer.Option(help="NAME=CC,CC: a region and its jurisdictions. Repeat for each.")],
     founder: Annotated[list[str], typer.Option(help="Key id of a founder, who signs the charter. Repeat for each.")],
-    genesis: Annotated[list[str], typer.Option(help="Peer id of a peer that votes in round 1. Repeat for each.")],
+    genesis: Annotated[list[str], typer.Option(help="MEMBER=PEERID of a peer that votes in round 1. Repeat for each.")],
     config: Annotated[Path | None, typer.Option(help="A transformers config (JSON) of any causal LM.")] = None,
     adopt: Annotated[
         Path | None,
@@ -86,6 +89,23 @@ def new(
         int,
         typer.Option(min=1, help="Members an aggregate must hold to cross a border; 1 lets single updates cross."),
     ] = 3,
+    single_update_may_cross: Annotated[
+        bool,
+        typer.Option("--single-update-may-cross", help="Let sums of fewer members cross borders as well: not advised."),
+    ] = False,
+    quality: Annotated[
+        Literal["none", "votes"],
+        typer.Option(help="votes: members score every new base on held-out data, and most of them can reject it."),
+    ] = "none",
+    quality_tolerance: Annotated[
+        float, typer.Option(help="Per cent that a new base's loss may be higher before a member votes against it.")
+    ] = manifest.QualityVotes().tolerance_percent,
+    quality_silence: Annotated[
+        Literal["accept", "reject"], typer.Option(help="What a member that gives no quality vote counts as.")
+    ] = "accept",
+    privacy_delta: Annotated[
+        float, typer.Option(help="Delta of differential privacy, for members whose data is trained on under it.")
+    ] = 1e-6,
     weights: Annotated[
         Literal["uniform", "tokens"], typer.Option(help="What a peer's share in a round follows.")
     ] = "uniform",
@@ -94,6 +114,12 @@ def new(
         typer.Option(min=1, max=100, help="Largest share of one member; 100 below three members, else 50."),
     ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Admit volunteers without a member's passport.")] = False,
+    mixed: Annotated[
+        bool, typer.Option("--mixed", help="Admit members' peers and volunteers, who are one member together.")
+    ] = False,
+    amend_threshold: Annotated[
+        int, typer.Option(min=0, help="Members that must sign an amendment; 0: more than two thirds of those in force.")
+    ] = 0,
     quorum: Annotated[
         Literal["majority", "available"] | None,
         typer.Option(
@@ -112,8 +138,9 @@ def new(
     state_file = arguments.new_file(arguments.new_file(out).with_name(f"{out.stem}.state0.safetensors"))
     members = tuple(_member(text) for text in member or [])
     founders = tuple(arguments.peer_id(text, "--founder") for text in founder)
+    electors = [arguments.elector(text, "--genesis") for text in genesis]
     if cap_percent is None:
-        cap_percent = 100 if len(members) + open_ < MIN_MEMBERS_FOR_A_CAP else 50
+        cap_percent = 100 if len(members) + (open_ or mixed) < MIN_MEMBERS_FOR_A_CAP else 50
     created = int(unix_s())
     outer_step = _outer(outer, outer_lr, outer_momentum)
     reduce = manifest.Reduce(
@@ -123,6 +150,7 @@ def new(
         levels=cast(Literal[1, 2], levels),
         max_rms=max_rms,
         min_contributors=min_contributors,
+        single_update_may_cross=single_update_may_cross,
     )
     draft = manifest.Charter(
         run=manifest.Run(name=name, created=created, expires=created + valid_days * arguments.DAY_S),
@@ -145,12 +173,18 @@ def new(
             kind=quorum or ("available" if open_ and not witness else "majority"),
             island=island,
         ),
-        admission=manifest.Admission(kind="open" if open_ else "member"),
+        quality=manifest.NoFloor()
+        if quality == "none"
+        else manifest.QualityVotes(tolerance_percent=quality_tolerance, silence=quality_silence),
+        admission=manifest.Admission(kind="open" if open_ else "mixed" if mixed else "member"),
+        governance=manifest.Governance(amend_threshold=amend_threshold),
+        privacy=manifest.Privacy(delta=privacy_delta),
         regions=tuple(_region(text) for text in region),
         members=members,
         founders=manifest.Founders(keys=founders, threshold=threshold or 2 * len(founders) // 3 + 1),
         genesis=manifest.Genesis(
-            peers=tuple(arguments.peer_id(text, "--genesis") for text in genesis),
+            peers=tuple(peer for _, peer in electors),
+            members=tuple(name for name, _ in electors) if any(name for name, _ in electors) else (),
             witnesses=tuple(arguments.peer_id(text, "--witness") for text in witness or []),
         ),
     )
@@ -209,8 +243,14 @@ def verify(file: File, json: JsonFlag = False) -> None:
 
 
 @app.command("show")
-def show_charter(file: File, json: JsonFlag = False) -> None:
-    """Print a charter as a table: what it fixes, who takes part, and what to be aware of."""
+def show_charter(file: File, documents: DocumentsOption = None, json: JsonFlag = False) -> None:
+    """Print a charter as a table: what it fixes, who takes part, and what to be aware of.
+
+    With --documents it is the charter that these amendments and revocations leave.
+    """
+    if documents:
+        _show_governed(governed(file, documents, unix_s()), as_json=json)
+        return
     signed = files.read(file)
     check_charter(signed.charter)
     cause = _cause_of_invalidity(signed)
@@ -225,6 +265,27 @@ def show_charter(file: File, json: JsonFlag = False) -> None:
         show(document | {"warnings": charter_text.warnings(signed.charter)}, "", as_json=True)
     else:
         charter_text.print_charter(signed, cause)
+
+
+def _show_governed(found: Governed, *, as_json: bool) -> None:
+    rules = found.rules
+    revocations = [msgspec.to_builtins(entry) for entry in sorted(rules.revoked.entries, key=revocation_digest)]
+    if as_json:
+        document = {
+            "run_id": rules.run_id,
+            "epoch": rules.epoch,
+            "epoch_digest": rules.digest,
+            "revocation_list": rules.in_force.revocations.hex(),
+            "revocations": revocations,
+            "charter": msgspec.to_builtins(rules.charter),
+        }
+        show(document | {"warnings": charter_text.warnings(rules.charter)}, "", as_json=True)
+        return
+    print(f"epoch {rules.epoch} ({rules.digest}) of run {rules.run_id}")
+    print(f"{len(revocations)} revocations, list {rules.in_force.revocations.hex() or 'empty'}")
+    for entry in rules.revoked.entries:
+        print(f"  {scope(entry)} withdrawn: {entry.reason}")
+    charter_text.print_charter(SignedCharter(charter=rules.charter), None, rules.run_id)
 
 
 def _cause_of_invalidity(signed: SignedCharter) -> str | None:

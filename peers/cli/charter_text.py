@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from swarm.charter.manifest import Charter, Nesterov
+from swarm.charter.manifest import Charter, Nesterov, NoFloor, Quality
 from swarm.charter.signing import SignedCharter, run_id, valid_signers
 
 
@@ -11,18 +11,28 @@ def warnings(charter: Charter) -> list[str]:
     found: list[str] = []
     if charter.reduce.min_contributors == 1:
         found.append("min_contributors is 1: updates of single peers may cross borders")
+    elif charter.reduce.single_update_may_cross:
+        found.append("single_update_may_cross is set: updates of single peers may cross borders")
     if charter.admission.kind == "open":
         found.append("admission is open: anybody may take part without a member's passport")
+    elif charter.admits_volunteers:
+        found.append("admission is mixed: anybody may take part, and all without a member's passport are one member")
     if charter.quorum.kind == "available":
         found.append("whoever is there goes on: after a partition the rounds of the lighter side are lost")
+    alone = len(charter.genesis.peers) - sum(map(bool, charter.genesis.members))
+    if alone and len(charter.members) + (charter.admission.kind != "member") > 1:
+        found.append(f"genesis names no member for {alone} peer(s): each has a voice of its own in round 1")
     electors = len(charter.genesis.peers) + len(charter.genesis.witnesses)
     if electors == 2 and charter.quorum.kind == "majority":
         found.append("two electors survive no death: add a witness or a third genesis peer")
     return found
 
 
-def print_charter(signed: SignedCharter, cause: str | None) -> None:
-    """Prints the table on stdout; `cause` says why the charter is not valid, if it is not."""
+def print_charter(signed: SignedCharter, cause: str | None, run: str | None = None) -> None:
+    """Prints the table on stdout; `cause` says why the charter is not valid, if it is not.
+
+    `run` is the run's id where the charter is an amended one, which members have signed elsewhere.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -34,7 +44,7 @@ def print_charter(signed: SignedCharter, cause: str | None) -> None:
         table.add_row(Text(key, style="bold"), Text(value))
     console = Console(soft_wrap=True, highlight=False)
     console.print(table)
-    console.print(Text(f"run id {run_id(signed.charter)}"))  # outside the table: whole, to be copied
+    console.print(Text(f"run id {run or run_id(signed.charter)}"))  # outside the table: whole, to be copied
     for sentence in warnings(signed.charter):
         console.print(Text(f"Note: {sentence}.", style="yellow"))
 
@@ -46,7 +56,7 @@ def _rows(signed: SignedCharter, cause: str | None) -> list[tuple[str, str]]:
         step = f"Nesterov, lr {outer.lr:g}, momentum {outer.momentum:g}"
     else:
         step = f"AdamW, lr {outer.lr:g}, betas {outer.beta1:g} {outer.beta2:g}, decay {outer.weight_decay:g}"
-    crossing = "single updates may cross borders" if reduce.min_contributors == 1 else "to cross a border"
+    crossing = "single updates may cross borders" if reduce.least_members == 1 else "to cross a border"
     return [
         ("valid", "yes" if cause is None else f"no: {cause}"),
         ("created", _day(charter.run.created)),
@@ -69,7 +79,10 @@ def _rows(signed: SignedCharter, cause: str | None) -> list[tuple[str, str]]:
         ("weights", f"{charter.weights.policy}, at most {charter.weights.cap_percent} % per member"),
         ("deadlines", f"{deadlines.floor_s:g} s to {deadlines.ceiling_s:g} s"),
         ("quorum", f"{charter.quorum.kind}, {'trains on' if charter.quorum.island else 'waits'} while cut off"),
+        ("quality", _quality(charter.quality)),
         ("admission", charter.admission.kind),
+        ("amendments", _amending(charter)),
+        ("privacy", f"delta {charter.privacy.delta:g}, for members that train under differential privacy"),
         *((f"region {region.name}", ", ".join(region.jurisdictions)) for region in charter.regions),
         *((f"member {member.name}", member.key) for member in charter.members),
         *(("genesis peer", peer) for peer in charter.genesis.peers),
@@ -84,6 +97,22 @@ def _round_rule(charter: Charter) -> str:
     fate = "goes into the next round" if training.late == "carry" else "is dropped"
     end = f"at {training.target_tokens:,} tokens of the swarm" if training.target_tokens else "after the inner steps"
     return f"ends {end}; a late update {fate}"
+
+
+def _quality(rule: Quality) -> str:
+    if isinstance(rule, NoFloor):
+        return "nobody scores a new base before it is committed"
+    return (
+        f"members score every new base on their own data; {rule.tolerance_percent:g} % more loss is worse, and saying "
+        f"nothing counts as to {rule.silence}"
+    )
+
+
+def _amending(charter: Charter) -> str:
+    if not charter.members:
+        return "none: there are no members"
+    threshold = charter.governance.amend_threshold
+    return f"{threshold or 2 * len(charter.members) // 3 + 1} of {len(charter.members)} members sign"
 
 
 def _mark(signed: SignedCharter, key: str) -> str:

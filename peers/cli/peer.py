@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -53,6 +54,9 @@ def peer(
     device: Annotated[
         Literal["auto", "cpu", "cuda"], typer.Option(help="What the trainer computes on; CUDA where there is any.")
     ] = "auto",
+    metrics: Annotated[
+        str | None, typer.Option(help="Serve this peer's figures for Prometheus, such as 127.0.0.1:9100.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Take part in a run: train on local data, average with the others, and keep the Shared Base.
@@ -61,21 +65,27 @@ def peer(
     """
     from rich.console import Console
 
+    from peers.fingerprint import data_used
     from peers.live import LiveView
     from peers.supervisor import Peer, Training, script_words
+    from peers.watch.metrics import Metrics, parse_endpoint
     from swarm import events
     from swarm.charter.documents import read_document
     from swarm.charter.restart import MAX_RESTART_BYTES
     from swarm.charter.restart import decode as read_restart_file
-    from swarm.clock import process_began_s
-    from swarm.errors import CharterError, UnlabelledDataError, UsageError
+    from swarm.clock import process_began_s, unix_s
+    from swarm.errors import CharterError, PolicyError, UnlabelledDataError, UsageError
     from swarm.identity.key import Identity
     from swarm.net.addresses import parse_join_address, parse_listen_address
     from swarm.node.config import ANY_PORT, NodeConfig
     from swarm.node.paths import default_state
-    from swarm.sovereignty.labels import strictest
-    from swarm.sovereignty.policy import find_policy, label_folder, read_policy, sovereign_in
+    from swarm.sovereignty.attestation import Refused, attest
+    from swarm.sovereignty.lattice import join_all, restrictions_of
+    from swarm.sovereignty.policy import files_for, find_policy, is_held_out, label_folder, read_policy
+    from swarm.sovereignty.reasons import Reason
+    from swarm.sovereignty.uses import Privacy, Use
 
+    endpoint = None if metrics is None else parse_endpoint(metrics)
     for text in join:
         parse_join_address(text)
     for text in listen or ():
@@ -93,16 +103,27 @@ def peer(
     if not data.exists():
         raise UsageError(f"data folder {data} does not exist")
     rules = read_policy(find_policy(data, policy))
-    labelled = label_folder(data, rules)
+    # A script of one's own sees the whole folder, so all of it must be for training.
+    every = label_folder(data, rules)
+    labelled = files_for(every, Use.SHARED_BASE, all_of_them=trainer is not None)
+    held_out = [file for file in every if is_held_out(file.dataset)]
     folder = state or default_state()
+    bound = join_all(restrictions_of(file.dataset, rules.isolation) for file in labelled)
+    if Privacy.ENCLAVE in bound.privacy and isinstance(answer := attest(None, None, unix_s()), Refused):
+        raise PolicyError(answer.reason, Reason.PRIVACY_MISSING)
+    # A script of one's own makes no receipts for differential privacy, so its data must not demand it.
+    dp = rules.dp if Privacy.DP in bound.privacy and trainer is None else None
     settings = NodeConfig(
         join=tuple(join),
         state=str(folder.absolute()),
         identity=_absolute(identity),
         passport=_absolute(passport),
         jurisdiction=jurisdiction,
-        label=strictest(file.dataset.label for file in labelled).value,
-        sovereign_in=sovereign_in(file.dataset for file in labelled),
+        policy=rules.digest,
+        restrictions=bound,
+        dp=dp,
+        data=data_used(data, labelled, folder),
+        restart=_absolute(restart),
         run_id=run_id,
         began_s=process_began_s(),
         max_rounds=max_rounds,
@@ -126,21 +147,25 @@ def peer(
                 last.update(reachable=event.how, relays=list(event.relays))
             case events.StateReady() as event:
                 last.update(rounds_committed=event.round, base_digest=event.digest)
-            case events.RoundCommitted() as event:
+            case events.RoundCommitted() | events.RoundRejected() as event:
                 last.update(rounds_committed=event.round, base_digest=event.state_digest)
             case events.BytesOut() as event:
                 last.update(bytes_sent=event.by_kind)
             case _:
                 pass
         view.show(stamped)
+        if figures is not None:
+            figures.see(stamped)
 
     training = Training(
         files=[file.path.absolute() for file in labelled],
+        held_out=[file.path.absolute() for file in held_out],
         seed=seed,
         threads=threads,
         device=device,
         data=data.absolute(),
         required=rules.isolation,
+        dp=dp,
         command=script_words(trainer),
     )
     running = Peer(settings, training, take)
@@ -150,7 +175,9 @@ def peer(
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    with LiveView(console) as view:
+    with ExitStack() as stack:
+        figures = stack.enter_context(Metrics(endpoint)) if endpoint is not None else None
+        view = stack.enter_context(LiveView(console))
         running.run()
     last["shared_base"] = None if running.exported is None else str(running.exported)
     where = running.exported or f"in {folder}, not exported for transformers"

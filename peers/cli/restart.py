@@ -1,7 +1,7 @@
 """`tapestry charter restart`: founders give a run a new electorate when its majority is lost for good."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,10 @@ from swarm.charter.signing import run_id, verify_charter
 from swarm.clock import unix_s
 from swarm.errors import CharterError, StateError, UsageError
 from swarm.identity.key import Identity
+from swarm.identity.peer_id import PeerId
+
+if TYPE_CHECKING:
+    from swarm.state.chain import Mark
 
 app = typer.Typer(help="Give a run a new electorate when the majority of its old one is lost for good.")
 
@@ -27,15 +31,22 @@ File = Annotated[Path, typer.Argument(help="A restart document.")]
 def new(
     out: Annotated[Path, typer.Argument(help="Where to write the document; must not exist yet.")],
     charter: Charter,
-    peer: Annotated[list[str], typer.Option(help="Peer id that votes on the next round. Repeat for each.")],
+    peer: Annotated[
+        list[str],
+        typer.Option(
+            help="PEERID or MEMBER=PEERID that votes on the next round; --state knows the members. Repeat for each."
+        ),
+    ],
     state: Annotated[
         Path | None,
-        typer.Option(help="State folder of a surviving peer: the last record in it is the one to go on from."),
+        typer.Option(help="State folder of a surviving peer: its last record, or that of --round, is gone on from."),
     ] = None,
     round_number: Annotated[
-        int | None, typer.Option("--round", min=0, help="Instead of --state: the last round that counts.")
+        int | None, typer.Option("--round", min=0, help="The last round that counts; all after it are taken back.")
     ] = None,
-    record: Annotated[str, typer.Option(help="With --round: the hex digest of its record; none for round 0.")] = "",
+    record: Annotated[
+        str, typer.Option(help="Without --state: the hex digest of that round's record; none for round 0.")
+    ] = "",
     witness: Annotated[
         list[str] | None, typer.Option(help="Peer id that votes but never reduces; the charter's no longer do.")
     ] = None,
@@ -47,18 +58,24 @@ def new(
     """Write an unsigned restart: the last record, the new electorate, the next term."""
     arguments.new_file(out)
     rules = verify_charter(files.read(charter), unix_s())
-    if (state is None) == (round_number is None):
-        raise UsageError("give either --state or --round")
+    if state is None and round_number is None:
+        raise UsageError("give --state, --round, or both")
+    known: dict[PeerId, str] = {}
     if state is not None:
-        number, digest, last_term = _last(rules, arguments.existing_file(state, "--state"))
+        mark, last_term = _mark(rules, arguments.existing_file(state, "--state"), round_number)
+        number, digest = mark.round, mark.digest.hex()
+        known = dict(mark.electorate.members)
     else:
         number, digest, last_term = round_number or 0, record, 0
+    electors = [arguments.elector(text, "--peer") for text in peer]
+    members = tuple(name or known.get(one, "") for name, one in electors)
     document = Restart(
         run_id=run_id(rules),
         term=term or last_term + 1,
         round=number,
         record=digest,
-        peers=tuple(arguments.peer_id(text, "--peer") for text in peer),
+        peers=tuple(one for _, one in electors),
+        members=members if any(members) else (),
         witnesses=tuple(arguments.peer_id(text, "--witness") for text in witness or []),
     )
     restarts.check_restart(document, rules)
@@ -116,17 +133,20 @@ def _read(file: Path) -> SignedRestart:
     return restarts.decode(read_document(file, restarts.MAX_RESTART_BYTES, CharterError))
 
 
-def _last(rules: CharterPayload, state: Path) -> tuple[int, str, int]:
-    """Round, record digest and term that a state folder's chain ends at, verified from the charter on."""
-    from swarm.state.chain import last_mark
+def _mark(rules: CharterPayload, state: Path, round_number: int | None) -> "tuple[Mark, int]":
+    """The point after a round (the last one if left out) of the chain in a state folder, verified from the charter on.
+
+    And the newest term there: a restart that takes rounds back must be of a later one than any of those.
+    """
+    from swarm.state.chain import Mark, kept_chain
     from swarm.state.run import Run
+    from swarm.state.trails import record_reader
 
-    def load(number: int) -> bytes | None:
-        path = state / "records" / f"{number:09d}"
-        try:
-            return path.read_bytes() if path.exists() else None
-        except OSError as error:
-            raise StateError(f"cannot read {path}: {error.strerror}") from None
-
-    mark = last_mark(Run(rules), load)
-    return mark.round, mark.digest.hex(), mark.electorate.term
+    load = record_reader(state)
+    last = found = Mark.genesis(Run(rules))
+    for last, _ in kept_chain(Run(rules), load):
+        if round_number is None or last.round <= round_number:
+            found = last
+    if round_number is not None and found.round != round_number:
+        raise StateError(f"the records in {state} end at round {last.round}: round {round_number} is not among them")
+    return found, last.electorate.term

@@ -5,10 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import tomli_w
 
 from peers.corpus.store import Corpus
-from swarm.sovereignty.labels import Label
+from swarm.errors import PolicyError
+from swarm.sovereignty.lattice import Restrictions
+from swarm.sovereignty.policy import POLICY_VERSION, DpRules
+from swarm.sovereignty.uses import Privacy, Use
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,25 @@ REGIONS = (
 )
 
 
-def write_region_folder(corpus: Corpus, region: PilotRegion, folder: Path, label: Label = Label.OPEN) -> None:
-    """Lays out `<folder>/<language>.txt` for the region's languages and a `policy.toml` that labels each.
+COMMONS = Restrictions(uses=frozenset({Use.SHARED_BASE, Use.EVALUATION}))
+"""What binds the pilot's own text beyond its licence."""
 
-    The folder is made when absent; files of the same names are replaced.
+
+def write_region_folder(
+    corpus: Corpus, region: PilotRegion, folder: Path, bound: Restrictions = COMMONS, dp: DpRules | None = None
+) -> None:
+    """Lays out `<folder>/<language>.txt` for the region's languages and a `policy.toml` for what is made from the text.
+
+    The folder is made when absent; files of the same names are replaced. No data set in it is bound less than `bound`,
+    which is what binds all the text it was made from; `dp` is the table that goes with `privacy = "dp"`.
+
+    Raises:
+        PolicyError: no policy file can say so.
     """
+    home = _home(bound)
+    if len(bound.privacy) > 1:
+        both = " and ".join(sorted(bound.privacy))
+        raise PolicyError(f"the text of region {region.name} needs {both}: keep those data sets apart")
     folder.mkdir(parents=True, exist_ok=True)
     for language in region.jurisdictions:
         shutil.copyfile(corpus.train[language], folder / f"{language}.txt")
@@ -39,11 +57,25 @@ def write_region_folder(corpus: Corpus, region: PilotRegion, folder: Path, label
         {
             "name": f"{corpus.source} text, {language}",
             "files": [f"{language}.txt"],
-            "label": label.value,
-            "residency": jurisdiction,
-            "licence": corpus.licences[language],
+            "label": bound.label.value,
+            "residency": home or jurisdiction,
+            "licence": " AND ".join(sorted(bound.licences)) or corpus.licences[language],
             "language": language,
+            "uses": sorted(bound.uses),
+            "privacy": next(iter(bound.privacy), Privacy.LICENCE).value,
         }
         for language, jurisdiction in region.jurisdictions.items()
     ]
-    (folder / "policy.toml").write_text(tomli_w.dumps({"version": 1, "dataset": datasets}), encoding="utf-8")
+    policy: dict[str, object] = {"version": POLICY_VERSION, "isolation": bound.isolation, "dataset": datasets}
+    if dp is not None:
+        policy["dp"] = msgspec.to_builtins(dp)
+    (folder / "policy.toml").write_text(tomli_w.dumps(policy), encoding="utf-8")
+
+
+def _home(bound: Restrictions) -> str | None:
+    """The one jurisdiction that text is bound to, if it is. Raises PolicyError if there is no place for it."""
+    if bound.residency is None:
+        return None
+    if len(bound.residency) != 1:
+        raise PolicyError(f"{bound.label} text of several jurisdictions may be used together nowhere: keep it apart")
+    return next(iter(bound.residency))

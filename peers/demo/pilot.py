@@ -14,7 +14,7 @@ import msgspec
 
 from peers.corpus.corpus import default_cache, prepare
 from peers.corpus.folder import read_folder
-from peers.corpus.regions import REGIONS, PilotRegion, write_region_folder
+from peers.corpus.regions import COMMONS, REGIONS, PilotRegion, write_region_folder
 from peers.corpus.store import Corpus
 from peers.demo.members import Consortium
 from peers.demo.processes import Command, PeerCommand, PeerPapers, Workbench, start_bootstrap
@@ -26,9 +26,10 @@ from peers.demo.workbench import Score
 from swarm import events
 from swarm.clock import pause_s, process_s
 from swarm.errors import TapestryError, UsageError
-from swarm.sovereignty.labels import Label, strictest
+from swarm.sovereignty.lattice import Restrictions, join_all, restrictions_of
 from swarm.sovereignty.ledger import read_totals
-from swarm.sovereignty.policy import find_policy, label_folder, read_policy
+from swarm.sovereignty.policy import DpRules, files_for, find_policy, label_folder, read_policy
+from swarm.sovereignty.uses import Use
 
 KILLED_REGION = REGIONS[-1].name
 _MARKER = ".tapestry-demo"
@@ -84,10 +85,10 @@ class Pilot:
         """
         settings = self._settings
         _clear(settings.out)
-        corpus, regions, labels = self._text()
+        corpus, regions, bound = self._text()
         folders = {region.name: settings.out / "data" / region.name for region in regions}
         for region in regions:
-            write_region_folder(corpus, region, folders[region.name], labels[region.name])
+            write_region_folder(corpus, region, folders[region.name], *bound[region.name])
         try:
             self._screen.say("making keys, passports, the charter and state 0")
             consortium = Consortium(settings, regions)
@@ -108,17 +109,22 @@ class Pilot:
 
     # --- before -------------------------------------------------------------------------------------------------------
 
-    def _text(self) -> tuple[Corpus, tuple[PilotRegion, ...], dict[str, Label]]:
+    def _text(self) -> tuple[Corpus, tuple[PilotRegion, ...], dict[str, tuple[Restrictions, DpRules | None]]]:
+        """What is trained on, where, and what binds each region's text: never less than the text it is made from."""
         if self._settings.data is None:
             corpus = prepare(default_cache(), self._screen.say)
-            return corpus, REGIONS, {region.name: Label.OPEN for region in REGIONS}
-        labels: dict[str, Label] = {}
+            return corpus, REGIONS, {region.name: (COMMONS, None) for region in REGIONS}
+        bound: dict[str, tuple[Restrictions, DpRules | None]] = {}
         for region in REGIONS:
             home = self._settings.data / region.name
-            files = label_folder(home, read_policy(find_policy(home, None)))
-            labels[region.name] = strictest(file.dataset.label for file in files)
+            policy = read_policy(find_policy(home, None))
+            files = label_folder(home, policy)
+            for use in (Use.SHARED_BASE, Use.EVALUATION):  # the pilot trains on some of it and scores with the rest
+                files_for(files, use, all_of_them=True)
+            of_all = join_all(restrictions_of(file.dataset, policy.isolation) for file in files)
+            bound[region.name] = of_all, policy.dp
         text = read_folder(self._settings.data, self._settings.out / "text")
-        return text.corpus, text.regions, labels
+        return text.corpus, text.regions, bound
 
     # --- the run ------------------------------------------------------------------------------------------------------
 
@@ -185,7 +191,7 @@ class Pilot:
             case events.UpdateDenied():
                 self._screen.say(f"{region}: the gate kept an update here: {event.reason}")
             case events.QuorumMissing():
-                self._screen.say(f"{region}: {event.present} of {event.needed} electors needed are here")
+                self._screen.say(f"{region}: {event.present:.3g} of {event.electors} voices are here: no quorum")
             case events.StateReady() if peer is self._joined:
                 self._screen.say(f"{region}: the fresh peer verified the Shared Base of round {event.round}")
             case _:

@@ -4,8 +4,9 @@ Pure. The rules, of which the first that is broken is the answer:
 
 1. the passport is for this run and for the peer that the transport authenticated;
 2. its member is one of the charter's and signed it, with a key that is not the peer's own;
-   or the run is open, the member is "open" and the peer signed for itself;
-3. it is valid now, and the charter places its jurisdiction in the region it names.
+   or the run admits volunteers (open, mixed), the member is "open" and the peer signed for itself;
+3. it is not revoked: neither it, nor its peer's passports, nor all that its signer has signed;
+4. it is valid now, and the charter places its jurisdiction in the region it names.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from enum import StrEnum
 
 from swarm.charter.manifest import Charter
 from swarm.charter.passport import Passport, SignedPassport, signature_holds
+from swarm.charter.revocation import NOTHING_REVOKED, Revoked
 from swarm.charter.rules import OPEN_MEMBER
 from swarm.identity.peer_id import PeerId
 
@@ -28,6 +30,7 @@ class Reason(StrEnum):
     NOT_YET_VALID = "not_yet_valid"
     WRONG_REGION = "wrong_region"
     SELF_SIGNED = "self_signed"
+    REVOKED = "revoked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,14 @@ class Refused:
     reason: Reason
 
 
-def admit(signed: SignedPassport, remote: PeerId, charter: Charter, run_id: str, now_s: float) -> Admitted | Refused:
+def admit(
+    signed: SignedPassport,
+    remote: PeerId,
+    charter: Charter,
+    run_id: str,
+    now_s: float,
+    revoked: Revoked = NOTHING_REVOKED,
+) -> Admitted | Refused:
     """Judges the passport that `remote` showed; `now_s` is in Unix seconds.
 
     The charter is verified already, and `run_id` is the run's own (it stays when a charter is amended).
@@ -53,6 +63,8 @@ def admit(signed: SignedPassport, remote: PeerId, charter: Charter, run_id: str,
     refusal = _judge_signer(signed, charter)
     if refusal is not None:
         return Refused(refusal)
+    if revoked.withdraws(signed):
+        return Refused(Reason.REVOKED)
     if now_s < passport.not_before:
         return Refused(Reason.NOT_YET_VALID)
     if now_s >= passport.expires:
@@ -65,7 +77,7 @@ def admit(signed: SignedPassport, remote: PeerId, charter: Charter, run_id: str,
 def _judge_signer(signed: SignedPassport, charter: Charter) -> Reason | None:
     passport = signed.payload
     self_signed = signed.signer == passport.peer_id
-    if charter.admission.kind == "open" and passport.member == OPEN_MEMBER:
+    if charter.admits_volunteers and passport.member == OPEN_MEMBER:
         expected = passport.peer_id
     elif self_signed:
         return Reason.SELF_SIGNED

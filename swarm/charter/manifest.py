@@ -95,6 +95,38 @@ class Reduce(_Part, frozen=True, kw_only=True):
     min_contributors: int = 3
     """Members an aggregate must hold to cross a border; 1 lets single updates cross, and every screen says
     so."""
+    single_update_may_cross: bool = False
+    """Whether regions of fewer members may let their sums out as well; every screen says so."""
+
+    @property
+    def least_members(self) -> int:
+        """Members that an aggregate must hold to cross a border in any case."""
+        return 1 if self.single_update_may_cross else self.min_contributors
+
+
+class Mean(_Part, frozen=True, kw_only=True, tag="mean", tag_field="kind"):
+    """Owners of chunks read the single updates of their region and average them."""
+
+
+class SecureSum(_Part, frozen=True, kw_only=True, tag="secure_sum", tag_field="kind"):
+    """Owners of chunks see sums only: updates are masked, 16 bits per element (docs/round.md, Secure sums)."""
+
+    bits: int = 8
+    """Of a quantised element before it is masked. The sum of all has to fit into 16."""
+    block_elements: int = 4096
+    """Elements that share one range: a power of two."""
+    initial_rms: float = 0.01
+    """Root mean square that round 1 expects of every block; later rounds go by the mean of the round before."""
+    floor_rms: float = 1e-5
+    """No block is expected to have less."""
+    kappa: float = 8.0
+    """Elements are clipped at so many times what is expected; what that takes comes with the next update."""
+    across_regions: bool = False
+    """False: the members of each region mask among themselves, and their sum crosses borders as a mean does. True: all
+    members of a round mask together, and what crosses a border is masked."""
+
+
+Aggregation = Mean | SecureSum
 
 
 class Weights(_Part, frozen=True, kw_only=True):
@@ -124,10 +156,37 @@ class Quorum(_Part, frozen=True, kw_only=True):
     is `training.late`'s to say."""
 
 
+class NoFloor(_Part, frozen=True, kw_only=True, tag="none", tag_field="kind"):
+    """Nobody scores a candidate base before it becomes the Shared Base."""
+
+
+class QualityVotes(_Part, frozen=True, kw_only=True, tag="votes", tag_field="kind"):
+    """Members score every candidate base on held-out data of their own before it is committed; if more than half of
+    them say no, the round leaves the base as it was."""
+
+    tolerance_percent: float = 1.0
+    """How much higher than the current base's loss the candidate's may be before a member says no."""
+    silence: Literal["accept", "reject"] = "accept"
+    """What a member that says nothing counts as."""
+
+
+Quality = NoFloor | QualityVotes
+
+
 class Admission(_Part, frozen=True, kw_only=True):
-    kind: Literal["member", "open"] = "member"
-    """`member`: a passport signed by a member is needed. `open`: volunteers sign their own, as member "open".
-    """
+    kind: Literal["member", "mixed", "open"] = "member"
+    """`member`: a passport signed by a member is needed. `open`: volunteers sign their own, as member "open", and are
+    that one member together. `mixed`: members' peers and volunteers, in a run that members govern."""
+
+
+class Governance(_Part, frozen=True, kw_only=True):
+    amend_threshold: int = 0
+    """Members that must sign an amendment, or revoke somebody else's key; 0: more than two thirds of those in force."""
+
+
+class Privacy(_Part, frozen=True, kw_only=True):
+    delta: float = 1e-6
+    """Of (epsilon, delta)-differential privacy, for members that train under it; well below one over their records."""
 
 
 class Region(_Part, frozen=True, kw_only=True):
@@ -153,6 +212,9 @@ class Genesis(_Part, frozen=True, kw_only=True):
     """The electorate of round 1."""
     witnesses: tuple[PeerId, ...] = ()
     """Peers that vote and never reduce."""
+    members: tuple[str, ...] = ()
+    """The member of each of `peers`, in their order, for members and not peers are counted; "" or nothing at all: a
+    voice by itself in round 1. From then on passports say whose a peer is."""
 
 
 class Charter(_Part, frozen=True, kw_only=True):
@@ -164,14 +226,23 @@ class Charter(_Part, frozen=True, kw_only=True):
     training: Training = Training()
     outer: Outer = Nesterov()
     reduce: Reduce = Reduce()
+    aggregation: Aggregation = Mean()
     weights: Weights = Weights()
     deadlines: Deadlines = Deadlines()
     quorum: Quorum = Quorum()
+    quality: Quality = NoFloor()
     admission: Admission = Admission()
+    governance: Governance = Governance()
+    privacy: Privacy = Privacy()
     regions: tuple[Region, ...]
     members: tuple[Member, ...]
     founders: Founders
     genesis: Genesis
+
+    @property
+    def admits_volunteers(self) -> bool:
+        """Whether peers may sign their own passports."""
+        return self.admission.kind != "member"
 
     def region_of(self, jurisdiction: str) -> str | None:
         """The region a jurisdiction belongs to, or None when the charter has no place for it."""

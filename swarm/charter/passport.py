@@ -1,11 +1,12 @@
 """Passports: a member's word that a peer is its own, where it stands and until when.
 
 Makes, encodes and decodes them. Whether a passport is good enough to let somebody in is `admission.py`'s
-decision. In a run with open admission a volunteer signs its own, as member "open".
+decision. In a run with open or mixed admission a volunteer signs its own, as member "open".
 """
 
 import hashlib
 from functools import lru_cache
+from typing import Literal
 
 import msgspec
 import rfc8785
@@ -38,6 +39,8 @@ class Passport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Unix seconds."""
     expires: int
     """Unix seconds; from then on the passport is refused."""
+    role: Literal["peer", "observer"] = "peer"
+    """An observer may ask for records and published figures, and for nothing that training made."""
 
 
 class SignedPassport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,8 +59,13 @@ def issue(
     jurisdiction: str,
     expires_s: float,
     now_s: float,
+    role: Literal["peer", "observer"] = "peer",
+    *,
+    run: str | None = None,
 ) -> SignedPassport:
     """A passport for `peer_id`, signed by the member that owns it; both times are Unix seconds.
+
+    `run` is the run's id where `charter` is an amended one, whose digest it is not.
 
     Raises:
         PassportError: the key is no member's, or the jurisdiction, the peer id or the expiry makes no valid
@@ -70,20 +78,26 @@ def issue(
         raise PassportError(f"{member_identity.peer_id} is not the key of a member of run {charter.run.name}")
     if peer_id == member_identity.peer_id:
         raise PassportError("a member's key signs passports and runs no peer: make a second key for the peer")
-    return _signed(member_identity, charter, member.name, peer_id, jurisdiction, expires_s, now_s)
+    return _signed(member_identity, charter, member.name, peer_id, jurisdiction, expires_s, now_s, role, run)
 
 
 def volunteer(
-    identity: Identity, charter: Charter, jurisdiction: str, expires_s: float, now_s: float
+    identity: Identity,
+    charter: Charter,
+    jurisdiction: str,
+    expires_s: float,
+    now_s: float,
+    *,
+    run: str | None = None,
 ) -> SignedPassport:
-    """A volunteer's own passport for a run with open admission; both times are Unix seconds.
+    """A volunteer's own passport for a run that admits volunteers; times are Unix seconds, `run` is as in `issue`.
 
     Raises:
-        PassportError: the run is not open, or as in `issue`.
+        PassportError: the run admits members' peers only, or as in `issue`.
     """
-    if charter.admission.kind != "open":
+    if not charter.admits_volunteers:
         raise PassportError(f"run {charter.run.name} admits only peers with a member's passport")
-    return _signed(identity, charter, OPEN_MEMBER, identity.peer_id, jurisdiction, expires_s, now_s)
+    return _signed(identity, charter, OPEN_MEMBER, identity.peer_id, jurisdiction, expires_s, now_s, "peer", run)
 
 
 @lru_cache(_REMEMBERED)
@@ -93,7 +107,8 @@ def signature_holds(signed: SignedPassport) -> bool:
         raw, message = bytes.fromhex(signed.signature), encode_payload(signed.payload)
     except (ValueError, PassportError):  # what has no canonical form cannot have been signed
         return False
-    return verify(signed.signer, raw, PASSPORT_DOMAIN, message)
+    # One spelling only: fromhex also takes capitals and spaces.
+    return raw.hex() == signed.signature and verify(signed.signer, raw, PASSPORT_DOMAIN, message)
 
 
 def encode_payload(payload: Passport) -> bytes:
@@ -143,6 +158,8 @@ def _signed(
     jurisdiction: str,
     expires_s: float,
     now_s: float,
+    role: Literal["peer", "observer"],
+    run: str | None,
 ) -> SignedPassport:
     region = charter.region_of(jurisdiction)
     if region is None:
@@ -154,13 +171,14 @@ def _signed(
     except ValueError as error:
         raise PassportError(str(error)) from None
     payload = Passport(
-        run_id=run_id(charter),
+        run_id=run or run_id(charter),
         peer_id=peer_id,
         member=member,
         jurisdiction=jurisdiction,
         region=region,
         not_before=max(0, int(now_s) - CLOCK_SKEW_S),
         expires=int(expires_s),
+        role=role,
     )
     signature = identity.sign(PASSPORT_DOMAIN, encode_payload(payload)).hex()
     return SignedPassport(payload=payload, signer=identity.peer_id, signature=signature)

@@ -9,20 +9,21 @@ size has a limit, and every text is printable before a terminal shows it. The ru
  4. members x cap >= 1, where all openly admitted volunteers together are one member;
  5. 1 <= threshold <= founders; at least one genesis peer and one region;
  6. chunks are whole blocks; the deadline's floor is not above its ceiling; the run ends after it begins;
- 7. quorum kind `available` is for runs that admit anybody, and has no witnesses: nobody waits for their votes.
+ 7. secure sums take three members, uniform weights and a majority, and what is added fits into 16 bits;
+ 8. quorum kind `available` is for runs that admit anybody, and has no witnesses: nobody waits for their votes.
 """
 
 import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from swarm.charter.manifest import AdamW, Charter
+from swarm.charter.manifest import AdamW, Charter, QualityVotes, SecureSum
 from swarm.errors import CharterError
-from swarm.identity.peer_id import parse_peer_id
+from swarm.identity.peer_id import PeerId, parse_peer_id
 
 OPEN_MEMBER = "open"
 """The member that all openly admitted volunteers belong to together."""
@@ -44,8 +45,19 @@ MAX_CHUNK_ELEMENTS = 16_777_216
 MAX_RMS = 2.0**60
 """Far below what may travel at all."""
 MAX_CONTRIBUTORS = 10_000
+SECURE_MEMBERS = 3
+"""Distinct members without which a secure sum hides nothing: of two, each knows the other's update from the sum."""
+SECURE_WORD_BITS = 16
+"""Of an element on the wire: what masks are added in."""
+MAX_SECURE_BITS = 14
+"""Three members of weight 1 still fit into a word."""
+MAX_KAPPA = 1_000.0
+MIN_SECURE_RMS = 1e-30
 MAX_DEADLINE_S = 86_400.0
 MAX_MAD_FACTOR = 1_000.0
+MAX_TOLERANCE_PERCENT = 10_000.0
+MAX_DELTA = 1e-3
+"""Above it a guarantee says next to nothing."""
 MAX_REGIONS = 256
 MAX_JURISDICTIONS = 676
 """26 x 26: all two-letter codes there can be."""
@@ -68,6 +80,8 @@ def check_charter(charter: Charter) -> None:
     _check_round(charter)
     _check_people(charter)
     _check_quorum(charter)
+    _check_positive("privacy.delta", charter.privacy.delta, MAX_DELTA)
+    _check_aggregation(charter)
     _check_regions(charter)
 
 
@@ -137,8 +151,10 @@ def _check_round(charter: Charter) -> None:
         raise CharterError("deadlines.floor_s is above deadlines.ceiling_s")
     _check_number("deadlines.mad_factor", deadlines.mad_factor, 0.0, MAX_MAD_FACTOR)
     _check_number("weights.cap_percent", charter.weights.cap_percent, 1, 100)
+    if isinstance(charter.quality, QualityVotes):
+        _check_number("quality.tolerance_percent", charter.quality.tolerance_percent, 0.0, MAX_TOLERANCE_PERCENT)
     _check_count("members", len(charter.members), 0, MAX_MEMBERS)
-    members = len(charter.members) + (charter.admission.kind == "open")
+    members = len(charter.members) + charter.admits_volunteers
     if members * charter.weights.cap < 1:
         raise CharterError(
             f"{members} members x cap of {charter.weights.cap_percent} % is below 100 %: "
@@ -154,6 +170,7 @@ def _check_people(charter: Charter) -> None:
         _check_peer_id("members.key", member.key)
     _check_once("member name", (_folded(member.name) for member in charter.members))
     _check_once("member key", (member.key for member in charter.members))
+    _check_number("governance.amend_threshold", charter.governance.amend_threshold, 0, len(charter.members))
 
     founders = charter.founders
     _check_count("founders.keys", len(founders.keys), 1, MAX_FOUNDERS)
@@ -169,12 +186,25 @@ def _check_people(charter: Charter) -> None:
     for peer in electorate:
         _check_peer_id("genesis", peer)
     _check_once("genesis peer or witness", electorate)
+    check_electors_members("genesis", genesis.peers, genesis.members, charter)
     for member in charter.members:
         if member.key in electorate:
             raise CharterError(
                 f"the key of member {member.name} is also a genesis peer: a member's key signs passports "
                 "and runs no peer, so make a second key"
             )
+
+
+def check_electors_members(what: str, peers: Sequence[PeerId], members: Sequence[str], charter: Charter) -> None:
+    """Refuses names of electors' members that no passport could have. Raises CharterError."""
+    if members and len(members) != len(peers):
+        raise CharterError(f"{what} names {len(members)} members for {len(peers)} peers: one each, or none at all")
+    known = {"", *(member.name for member in charter.members)}
+    if charter.admits_volunteers:
+        known.add(OPEN_MEMBER)
+    for name in members:
+        if name not in known:
+            raise CharterError(f"{what} counts a peer as {name[:MAX_NAME_CHARACTERS]!r}'s, which is no member")
 
 
 def _check_quorum(charter: Charter) -> None:
@@ -184,6 +214,32 @@ def _check_quorum(charter: Charter) -> None:
         raise CharterError('quorum.kind "available" is for runs with admission "open": members\' runs need a majority')
     if charter.genesis.witnesses:
         raise CharterError('quorum.kind "available" has no witnesses: whoever is there goes on without votes of others')
+
+
+def _check_aggregation(charter: Charter) -> None:
+    rule = charter.aggregation
+    if not isinstance(rule, SecureSum):
+        return
+    _check_number("aggregation.bits", rule.bits, 2, MAX_SECURE_BITS)
+    _check_number("aggregation.block_elements", rule.block_elements, 1, MAX_BLOCK_ELEMENTS)
+    if rule.block_elements & (rule.block_elements - 1):
+        raise CharterError(f"aggregation.block_elements ({rule.block_elements}) is not a power of two")
+    if charter.reduce.chunk_elements % rule.block_elements:
+        raise CharterError("reduce.chunk_elements is not a multiple of aggregation.block_elements")
+    _check_positive("aggregation.initial_rms", rule.initial_rms, MAX_RMS)
+    _check_positive("aggregation.floor_rms", rule.floor_rms, MAX_RMS)
+    if not MIN_SECURE_RMS <= rule.floor_rms <= rule.initial_rms:
+        raise CharterError(f"aggregation.floor_rms is below {MIN_SECURE_RMS:g} or above aggregation.initial_rms")
+    _check_number("aggregation.kappa", rule.kappa, 1.0, MAX_KAPPA)
+    members = len(charter.members) + (charter.admission.kind != "member")
+    if members < SECURE_MEMBERS:
+        raise CharterError(f"a secure sum of {members} members hides nothing: it takes {SECURE_MEMBERS}")
+    if charter.quorum.kind == "available":
+        raise CharterError('a secure sum needs quorum.kind "majority": on two chains one update would be in two sums')
+    if charter.weights.policy != "uniform":
+        raise CharterError('a secure sum needs weights.policy "uniform": token counts do not fit into 16 bits')
+    if charter.reduce.levels == 1 and len(charter.regions) > 1 and not rule.across_regions:
+        raise CharterError("one level over several regions masks across them: set aggregation.across_regions")
 
 
 def _check_regions(charter: Charter) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from swarm.events.base import Event
+from swarm.events.governance import DocumentRefused, DocumentTaken, MembersEquivocated, RulesInForce
 from swarm.events.peers import (
     BytesOut,
     CaughtUp,
@@ -30,6 +31,7 @@ from swarm.events.peers import (
     Reachable,
     Restarted,
     RestartRefused,
+    SentTo,
     StateProgress,
     StateReady,
 )
@@ -38,6 +40,9 @@ from swarm.events.rounds import (
     AttemptStarted,
     ChunkTakenOver,
     PeerLost,
+    PolicyInForce,
+    PrivacyBudgetSpent,
+    PrivacySpent,
     QuorumMissing,
     Reduced,
     RosterReady,
@@ -45,6 +50,8 @@ from swarm.events.rounds import (
     RoundCommitted,
     RoundInDoubt,
     RoundPlanned,
+    RoundRejected,
+    SecureSumEnded,
     TrainerReady,
     TrainerSetUp,
     TrainingProgress,
@@ -66,16 +73,21 @@ __all__ = [
     "ChunkTakenOver",
     "ClockWrong",
     "DirectoryKept",
+    "DocumentRefused",
+    "DocumentTaken",
     "Event",
     "FirstCounted",
     "FrameRefused",
     "IslandBegan",
     "IslandEnded",
     "LedgerForked",
+    "MembersEquivocated",
     "NodeStarted",
     "NodeStopped",
     "Note",
     "PeerLost",
+    "PrivacyBudgetSpent",
+    "PrivacySpent",
     "QuorumMissing",
     "Reachable",
     "Reduced",
@@ -86,6 +98,10 @@ __all__ = [
     "RoundCommitted",
     "RoundInDoubt",
     "RoundPlanned",
+    "SecureSumEnded",
+    "RoundRejected",
+    "RulesInForce",
+    "SentTo",
     "Sink",
     "Stamped",
     "StateProgress",
@@ -94,6 +110,7 @@ __all__ = [
     "TrainerSetUp",
     "TrainingProgress",
     "UNKNOWN_LOSS",
+    "PolicyInForce",
     "UpdateDenied",
     "UpdateLate",
     "UpdateReady",
@@ -110,7 +127,10 @@ AnyEvent = (
     | TrainerReady
     | TrainingProgress
     | UpdateReady
+    | PolicyInForce
     | UpdateDenied
+    | PrivacySpent
+    | PrivacyBudgetSpent
     | UpdateLate
     | RoundPlanned
     | TrainerSetUp
@@ -122,12 +142,18 @@ AnyEvent = (
     | Reduced
     | RoundCommitted
     | RoundAborted
+    | SecureSumEnded
+    | RoundRejected
     | RoundInDoubt
     | CaughtUp
     | IslandBegan
     | IslandEnded
     | Restarted
     | RestartRefused
+    | DocumentTaken
+    | DocumentRefused
+    | MembersEquivocated
+    | RulesInForce
     | ChainSwitched
     | ChainsApart
     | ClockWrong

@@ -1,5 +1,7 @@
 """Events of a peer's life: coming up, keeping up, its clock, its disk, its chain, what it sent and refused."""
 
+import msgspec
+
 from swarm.events.base import Event
 
 
@@ -105,10 +107,12 @@ class IslandBegan(Event, frozen=True, kw_only=True):
     """Too few electors answer this peer for anything to be committed: it is cut off, or they are gone."""
 
     round: int
-    present: int
-    needed: int
+    present: float
+    """Voices: members', not peers'."""
+    needed: float
+    """More than these are needed."""
     missing: tuple[str, ...]
-    """Who does not answer, as many of them as `needed` says must come back; undialable peers cannot be asked."""
+    """Who does not answer; enough of them must come back. Undialable peers cannot be asked."""
     trains: bool
     """Whether the charter lets it go on training locally meanwhile."""
 
@@ -178,6 +182,15 @@ class FrameRefused(Event, frozen=True, kw_only=True):
     reason: str
 
 
+class SentTo(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes that went to one peer."""
+
+    peer: str
+    region: str
+    """Empty where it is not known, as for a bootstrap node."""
+    bytes: int
+
+
 class BytesOut(Event, frozen=True, kw_only=True):
     """Ledger totals since the node started."""
 
@@ -185,6 +198,12 @@ class BytesOut(Event, frozen=True, kw_only=True):
     by_kind: dict[str, int]
     peers: int
     """Peers heard from in the directory, this one included."""
+    sent_to: tuple[SentTo, ...] = ()
+    """By recipient, most first; what went to the directory is not in it."""
+    inside_bytes: int = 0
+    """To peers of this one's region."""
+    across_bytes: int = 0
+    """To peers of other regions. A bootstrap node has no region, so what went there is in neither."""
 
 
 class DirectoryKept(Event, frozen=True, kw_only=True):

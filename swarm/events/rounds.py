@@ -1,5 +1,7 @@
 """Events of training and of rounds."""
 
+from typing import Literal
+
 from swarm.events.base import Event
 
 
@@ -28,12 +30,53 @@ class UpdateReady(Event, frozen=True, kw_only=True, omit_defaults=True):
     steps: int
 
 
+class PrivacySpent(Event, frozen=True, kw_only=True):
+    """What differential privacy has cost this peer's data so far, over all rounds, when an update was handed over."""
+
+    round: int
+    unit: str
+    """"sequence" or "document": what one record is."""
+    epsilon: float
+    delta: float
+    budget: float
+    """The epsilon at which training stops."""
+    noise_multiplier: float
+    max_grad_norm: float
+    steps: int
+    accountant: str
+
+
+class PrivacyBudgetSpent(Event, frozen=True, kw_only=True):
+    """One more step would pass the budget: this peer trains no more, and receives what the others make."""
+
+    round: int
+    epsilon: float
+    budget: float
+
+
 class UpdateDenied(Event, frozen=True, kw_only=True):
     """The gate said no: nothing leaves this round."""
 
     round: int
     code: str
+    """One of `swarm.sovereignty.reasons`; it never changes its meaning."""
     reason: str
+    policy: str = ""
+    """Hex digest of the policy that was followed."""
+
+
+class PolicyInForce(Event, frozen=True, kw_only=True):
+    """What binds this peer's updates from here on; the ledger has an entry of the same digest."""
+
+    policy: str
+    """Hex SHA-256 of the policy file's canonical form; empty if there is none."""
+    label: str
+    """The strictest of its data."""
+    uses: tuple[str, ...]
+    """What all of its data may be used for."""
+    privacy: tuple[str, ...]
+    """Protections that were demanded and are in force."""
+    datasets: int
 
 
 class UpdateLate(Event, frozen=True, kw_only=True):
@@ -81,9 +124,12 @@ class QuorumMissing(Event, frozen=True, kw_only=True):
     """Too few electors answer; nothing can be committed until more come back."""
 
     round: int
-    present: int
-    needed: int
+    present: float
+    """Voices: members', not peers'."""
+    needed: float
+    """More than these are needed."""
     electors: int
+    """Voices there are."""
     missing: tuple[str, ...]
     """Who must come back, as many of them as are needed."""
 
@@ -120,6 +166,18 @@ class Reduced(Event, frozen=True, kw_only=True):
     reduce_s: float
 
 
+class SecureSumEnded(Event, frozen=True, kw_only=True):
+    """A secure sum came to nothing, and with it the attempt."""
+
+    round: int
+    attempt: int
+    code: str
+    """One of `swarm.round.secure.phases.Code`; it never changes its meaning."""
+    reason: str
+    is_spent: bool
+    """Whether this peer had revealed its self-mask: then its update is lost, and training starts over."""
+
+
 class RoundCommitted(Event, frozen=True, kw_only=True):
     round: int
     attempt: int
@@ -127,10 +185,31 @@ class RoundCommitted(Event, frozen=True, kw_only=True):
     contributors: tuple[str, ...]
     """Peers counted in at least one chunk."""
     voters: int
-    """Who votes on the next round, witnesses included."""
+    """Peers that vote on the next round, witnesses included."""
     state_digest: str
     seconds: float
     """From this peer's update to its new base."""
+    crossed: Literal["", "members", "single", "masked"] = ""
+    """How the regions' sums crossed borders: as sums of enough members ("members"), as sums some of which are of one
+    member only, as the charter lets them ("single"), or masked together; empty where none did."""
+    is_thin: bool = False
+    """Whether the loss of one of these voters can leave no quorum."""
+
+
+class RoundRejected(Event, frozen=True, kw_only=True):
+    """Members found the candidate base worse on their own held-out data: the round is over, and the base as it was."""
+
+    round: int
+    attempt: int
+    peers: tuple[str, ...]
+    accepting: float
+    """Voices: members', not peers'."""
+    rejecting: float
+    silent: int
+    """Members that said nothing; the charter says what they count as."""
+    state_digest: str
+    """Of the base, unchanged."""
+    seconds: float
 
 
 class RoundAborted(Event, frozen=True, kw_only=True):

@@ -10,12 +10,14 @@ from typing import Any, TypeVar, overload
 
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
-from swarm.net.transport import Directory, Stream, StreamHandler, StreamLostError, Transport
+from swarm.net.transport import Directory, RelayedStream, Stream, StreamHandler, StreamLostError, Transport
 from swarm.sovereignty.ledger import Ledger
 from swarm.sovereignty.permit import Kind, Permit
 
 F = TypeVar("F")
 
+DIRECTORY = "directory"
+"""Whom the ledger names for announcements."""
 SEND_LIMIT_S = 30.0
 """A peer that reads so slowly that one frame takes longer is lost: what it asked for is not kept for it."""
 
@@ -32,11 +34,19 @@ _KIND_OF: dict[type[wire.Frame], Kind] = {
     wire.PushRestarts: Kind.RECORD,
     wire.RestartsAre: Kind.RECORD,
     wire.CharterIs: Kind.CHARTER,
+    wire.DocumentsAre: Kind.CHARTER,
+    wire.PushDocuments: Kind.CHARTER,
+    wire.GetDocuments: Kind.REQUEST,
     wire.TimeIs: Kind.CONTROL,
     wire.CastVote: Kind.VOTE,
+    wire.AskQuality: Kind.CONTROL,
+    wire.CastQuality: Kind.VOTE,
     wire.PromiseIs: Kind.VOTE,
     wire.NeedRecords: Kind.CONTROL,
     wire.AskVote: Kind.VOTE,
+    wire.KeptIs: Kind.CONTROL,
+    wire.AllKeptIs: Kind.CONTROL,
+    wire.SelfMaskIs: Kind.MASK,
     wire.JoinRound: Kind.CONTROL,
     wire.RosterClosed: Kind.CONTROL,
     wire.Propose: Kind.CONTROL,
@@ -54,6 +64,9 @@ _KIND_OF: dict[type[wire.Frame], Kind] = {
     wire.GetReduced: Kind.REQUEST,
     wire.GetRecords: Kind.REQUEST,
     wire.GetRestarts: Kind.REQUEST,
+    wire.Observe: Kind.REQUEST,
+    wire.Observed: Kind.OBSERVED,
+    wire.ObservedRecord: Kind.OBSERVED,
     wire.Park: Kind.REQUEST,
     wire.RelayTo: Kind.REQUEST,
     wire.RelayFrom: Kind.CONTROL,
@@ -76,6 +89,7 @@ class AuditedStream:
         self._stream = stream
         self._ledger = ledger
         self._standing = standing
+        self._relay_region = stream.relay_region if isinstance(stream, RelayedStream) else None
 
     @property
     def remote(self) -> PeerId:
@@ -85,7 +99,7 @@ class AuditedStream:
         """Sends one frame under `permit`, or under the gate's standing permit for protocol frames.
 
         Raises:
-            StreamLostError: the other end is gone.
+            StreamLostError: the other end is gone, or behind a relay that is abroad, and the frame must not cross.
             StateError: the ledger cannot be written, so nothing was sent.
             PermitViolationError: the permit does not cover it.
         """
@@ -93,6 +107,10 @@ class AuditedStream:
         kind = _KIND_OF[type(frame)]
         if not permit.covers(kind, self.remote):
             raise PermitViolationError(f"permit {permit.id} does not cover {kind} to {self.remote}")
+        if permit.region and self._relay_region not in (None, permit.region):
+            raise StreamLostError(
+                f"{self.remote} is reached through a relay outside region {permit.region}, which {permit.id} stays in"
+            )
         payload = wire.encode(frame)
         self._ledger.record(self.remote, kind, payload, permit.id)
         try:
@@ -168,7 +186,7 @@ class AuditedDirectory:
         self._standing = standing
 
     async def announce(self, sealed: bytes, lifetime_s: float) -> None:
-        self._ledger.record("directory", Kind.ANNOUNCE, sealed, self._standing.id)
+        self._ledger.record(DIRECTORY, Kind.ANNOUNCE, sealed, self._standing.id)
         await self._directory.announce(sealed, lifetime_s)
 
     async def announcements(self) -> Sequence[bytes]:

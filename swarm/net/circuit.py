@@ -29,9 +29,12 @@ _NONCE = struct.Struct("<Q4x")
 
 
 async def call(
-    stream: AuditedStream, identity: Identity, run_id: str, peer: PeerId, *, punches: bool = False
+    stream: AuditedStream, identity: Identity, run_id: str, peer: PeerId, *, region: str = "", punches: bool = False
 ) -> "Circuit":
-    """The opening end. Raises ProtocolError if it is not `peer` that answers, StreamLostError, TimeoutError."""
+    """The opening end; `region` is the relay's.
+
+    Raises ProtocolError if it is not `peer` that answers, StreamLostError, TimeoutError.
+    """
     async with asyncio.timeout(SHAKE_LIMIT_S):
         own = X25519PrivateKey.generate()
         mine = own.public_key().public_bytes_raw()
@@ -41,10 +44,12 @@ async def call(
             raise ProtocolError(f"the relay refused: {said.reason}")
         theirs = _checked(said, identity, run_id, peer, mine).key
     opening, answering = _keys(own, theirs, mine + theirs)
-    return Circuit(stream, peer, opening, answering, punches)
+    return Circuit(stream, peer, opening, answering, punches, region)
 
 
-async def answer(stream: AuditedStream, identity: Identity, run_id: str, peer: PeerId) -> "Circuit":
+async def answer(
+    stream: AuditedStream, identity: Identity, run_id: str, peer: PeerId, *, region: str = ""
+) -> "Circuit":
     """The end whose stream was parked. Raises as `call`."""
     async with asyncio.timeout(SHAKE_LIMIT_S):
         said = await stream.receive(wire.RelayData, wire.MAX_REQUEST_BYTES)
@@ -54,15 +59,23 @@ async def answer(stream: AuditedStream, identity: Identity, run_id: str, peer: P
         mine = own.public_key().public_bytes_raw()
         await _say(stream, identity, wire.RelayKey(run_id, peer, mine, theirs, asked.punches))
     opening, answering = _keys(own, theirs, theirs + mine)
-    return Circuit(stream, peer, answering, opening, asked.punches)
+    return Circuit(stream, peer, answering, opening, asked.punches, region)
 
 
 class Circuit:
     """A `swarm.net.transport.Stream` through a relay."""
 
     def __init__(
-        self, stream: AuditedStream, remote: PeerId, send_key: bytes, receive_key: bytes, punches: bool
+        self,
+        stream: AuditedStream,
+        remote: PeerId,
+        send_key: bytes,
+        receive_key: bytes,
+        punches: bool,
+        relay_region: str,
     ) -> None:
+        self.relay_region = relay_region
+        """Where the relay is, as its passport says; empty while that is unknown."""
         self.punches = punches
         """Whether it is there to arrange a direct connection."""
         self._stream = stream

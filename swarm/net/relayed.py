@@ -114,7 +114,16 @@ class Relayed:
     def _relays_of(self, peer: PeerId) -> Sequence[PeerId]:
         """The relays of a peer that cannot be dialled; none for one that can, and where nothing is known."""
         entry = self.announced().get(peer)
-        return () if entry is None or entry.dialable else [relay for relay in entry.relays if relay != self.peer_id]
+        if entry is None or entry.dialable:
+            return ()
+        # Those of the peer's own region first: what must not cross a border goes through no others.
+        others = [relay for relay in entry.relays if relay != self.peer_id]
+        return sorted(others, key=lambda relay: self._region_of(relay) != entry.region)
+
+    def _region_of(self, relay: PeerId) -> str:
+        """Where a relay is; empty for one that announces nothing: then nothing goes through it that must not cross."""
+        entry = self.announced().get(relay)
+        return "" if entry is None else entry.region
 
     async def _through(self, relays: Sequence[PeerId], peer: PeerId, *, punches: bool = False) -> Circuit:
         """A stream by the first relay that has one. Raises StreamLostError."""
@@ -126,7 +135,8 @@ class Relayed:
                 reason = str(error)
                 continue
             try:
-                return await circuit.call(stream, self._identity, self._run_id, peer, punches=punches)
+                region = self._region_of(relay)
+                return await circuit.call(stream, self._identity, self._run_id, peer, region=region, punches=punches)
             except (StreamLostError, ProtocolError, TimeoutError) as error:
                 stream.close()
                 reason = str(error) or f"{peer} did not answer through {relay}"
@@ -173,7 +183,8 @@ class Relayed:
     async def _serve(self, stream: AuditedStream, peer: PeerId) -> None:
         try:
             with suppress(StreamLostError, ProtocolError, TimeoutError):  # whoever is there proves nothing, or has left
-                accepted = await circuit.answer(stream, self._identity, self._run_id, peer)
+                region = self._region_of(stream.remote)
+                accepted = await circuit.answer(stream, self._identity, self._run_id, peer, region=region)
                 if accepted.punches:
                     await self._below.be_punched(accepted, self.host)
                 elif self._handler is not None:

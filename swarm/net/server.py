@@ -1,6 +1,7 @@
 """The door: every incoming stream says who it is before it may ask, and a stream that breaks the rules is closed.
 
-A stranger without a passport may ask for the charter and the time, and for nothing else. Refused frames are counted and
+A stranger without a passport may ask for the charter and the time, and an observer for what `Observe` gives; neither
+gets anything else. Refused frames are counted and
 shown; they change nothing.
 """
 
@@ -11,9 +12,9 @@ from contextlib import suppress
 
 from swarm import events
 from swarm.charter import passport as passports
-from swarm.charter.admission import Admitted, admit
+from swarm.charter.admission import Admitted, Refused, admit
 from swarm.charter.manifest import Charter
-from swarm.charter.passport import Passport
+from swarm.charter.passport import Passport, SignedPassport
 from swarm.clock import WallClock
 from swarm.errors import PassportError, ProtocolError
 from swarm.identity.peer_id import PeerId
@@ -26,6 +27,9 @@ MAX_STREAMS_PER_PEER = 128
 """Open streams one peer may hold; a stranger's flood fills its own share only."""
 
 Dispatch = Callable[[AuditedStream, wire.Request, Passport], Awaitable[None]]
+Judge = Callable[[SignedPassport, PeerId], Admitted | Refused]
+Observe = Callable[[AuditedStream, wire.Observe, bool], Awaitable[None]]
+"""Told whether who asks is admitted."""
 
 
 class Server:
@@ -41,7 +45,15 @@ class Server:
         dispatch: Dispatch,
         sink: Callable[[events.AnyEvent], None],
         wall_clock: WallClock,
+        observe: Observe | None = None,
+        judge: Judge | None = None,
+        documents: Callable[[], tuple[bytes, ...]] = tuple,
     ) -> None:
+        """`observe` answers those who watch; without it, nobody may.
+
+        `judge` admits by the rules in force; without it, it is the charter as it was founded. `documents` gives the
+        amendments and revocations at hand.
+        """
         self._transport = transport
         self._charter = charter
         self._run_id = run_id
@@ -49,6 +61,9 @@ class Server:
         self._dispatch = dispatch
         self._sink = sink
         self._wall_clock = wall_clock
+        self._observe = observe
+        self._judge = judge
+        self._documents = documents
         self._open: Counter[PeerId] = Counter()
         self.refused = 0
 
@@ -77,6 +92,13 @@ class Server:
             await stream.send(wire.CharterIs(self._charter_bytes))
         elif isinstance(request, wire.GetTime):
             await stream.send(wire.TimeIs(self._wall_clock()))
+        elif isinstance(request, wire.GetDocuments):
+            await stream.send(wire.DocumentsAre(self._documents()))
+        elif isinstance(request, wire.Observe) and self._observe is not None:
+            await self._observe(stream, request, isinstance(passport, Passport))
+        elif isinstance(passport, Passport) and passport.role == "observer":
+            await _refuse(stream, "an observer takes no part")
+            raise ProtocolError(f"an observer asked for {type(request).__name__}")
         elif isinstance(passport, str):
             await _refuse(stream, passport)
             raise ProtocolError(f"not admitted: {passport}")
@@ -102,7 +124,10 @@ class Server:
             signed = passports.decode(hello.passport)
         except PassportError as error:
             return str(error)
-        verdict = admit(signed, remote, self._charter, self._run_id, self._wall_clock())
+        if self._judge is not None:
+            verdict = self._judge(signed, remote)
+        else:
+            verdict = admit(signed, remote, self._charter, self._run_id, self._wall_clock())
         return verdict.passport if isinstance(verdict, Admitted) else verdict.reason.value
 
 

@@ -5,7 +5,7 @@ to hivemind (`libp2p.py`, `kademlia.py`). Protocol code sees only these types.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from swarm.identity.peer_id import PeerId
 
@@ -43,6 +43,14 @@ class Stream(Protocol):
     def close(self) -> None:
         """Closes both directions at once; the other end sees StreamLostError after what was already sent."""
         ...
+
+
+@runtime_checkable
+class RelayedStream(Stream, Protocol):
+    """A stream that another peer passes on, encrypted between its ends."""
+
+    relay_region: str
+    """Where that peer is; empty while that is unknown."""
 
 
 StreamHandler = Callable[[Stream], Awaitable[None]]

@@ -1,18 +1,18 @@
 """What a peer makes of the directory: entries that hold. Where they come from is not its business."""
 
-from functools import lru_cache
-
 from swarm.charter import passport as passports
-from swarm.charter.admission import Admitted, admit
+from swarm.charter.admission import Admitted
 from swarm.charter.passport import Passport
 from swarm.errors import PassportError, ProtocolError
+from swarm.identity.remembered import Remembered
 from swarm.net import wire
+from swarm.sovereignty.privacy import fault_of
 from swarm.state.run import Run
 
 MAX_CLOCK_SKEW_S = 600.0
 """An entry further from this machine's clock is passed over; who made it may still join."""
-_REMEMBERED = wire.MAX_PEERS
-"""Entries whose signatures are remembered."""
+_REMEMBERED = 2
+"""Entries of one peer whose signatures are remembered: most are the same bytes at the next look."""
 
 
 def read_announcement(data: bytes, run: Run, now_s: float) -> wire.Announcement | None:
@@ -31,11 +31,17 @@ def read_old_announcement(data: bytes, run: Run) -> wire.Announcement | None:
     return None if found is None else found[0]
 
 
-@lru_cache(_REMEMBERED)
 def _verified(data: bytes, run: Run) -> tuple[wire.Announcement, Passport] | None:
-    """What does not depend on the time: most entries are the same bytes at the next look."""
     try:
         sealed = wire.decode(data, wire.Sealed)
+    except ProtocolError:
+        return None
+    return _remembered(sealed.author, sealed, run)
+
+
+def _judge(sealed: wire.Sealed, run: Run) -> tuple[wire.Announcement, Passport] | None:
+    """What does not depend on the time."""
+    try:
         entry = wire.unseal(sealed, wire.Announcement)
         signed = passports.decode(entry.passport)
     except (ProtocolError, PassportError):
@@ -44,5 +50,12 @@ def _verified(data: bytes, run: Run) -> tuple[wire.Announcement, Passport] | Non
         return None
     if not 0 <= entry.tokens <= wire.MAX_ROUND or not 0 <= entry.tokens_per_s <= wire.MAX_ROUND:
         return None
-    verdict = admit(signed, entry.peer, run.charter, run.id, signed.payload.not_before)
-    return (entry, verdict.passport) if isinstance(verdict, Admitted) else None
+    if entry.privacy is not None and fault_of(entry.privacy) is not None:
+        return None
+    verdict = run.rules.admit(signed, entry.peer, signed.payload.not_before)
+    if not isinstance(verdict, Admitted) or verdict.passport.role != "peer":
+        return None
+    return entry, verdict.passport
+
+
+_remembered = Remembered(_judge, authors=wire.MAX_PEERS, each=_REMEMBERED)

@@ -2,8 +2,17 @@
 
 import msgspec
 
+from swarm.sovereignty.artefacts import DataUsed
+from swarm.sovereignty.labels import Label
+from swarm.sovereignty.lattice import Restrictions
+from swarm.sovereignty.policy import DpRules
+
 ANY_PORT = ("/ip4/0.0.0.0/tcp/0",)
 """Any free TCP port, on every interface."""
+
+
+NOTHING_ALLOWED = Restrictions(label=Label.PRIVATE, residency=frozenset(), uses=frozenset())
+"""What binds data of which nobody has said anything."""
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -20,10 +29,14 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Passport file; a volunteer's own in an open run."""
     jurisdiction: str | None = None
     """For a volunteer's own passport."""
-    label: str = "private"
-    """Strictest label of the data this peer trains on."""
-    sovereign_in: tuple[str, ...] = ()
-    """Jurisdictions of the data sets labelled sovereign: they may be used nowhere else."""
+    policy: str = ""
+    """Hex digest of the policy in force."""
+    restrictions: Restrictions = NOTHING_ALLOWED
+    """What binds all the data this peer trains on together, and so its updates."""
+    data: tuple[DataUsed, ...] = ()
+    """The data sets, for this peer's own records."""
+    dp: DpRules | None = None
+    """How the built-in trainer keeps records private, where the policy demands it: every update needs a receipt."""
     charter: str | None = None
     """Charter file; fetched from the peer joined if left out."""
     run_id: str | None = None

@@ -17,13 +17,15 @@ from swarm.errors import NetworkError
 from swarm.identity.key import Identity
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
-from swarm.net.audited import AuditedDirectory, AuditedStream, AuditedTransport
+from swarm.net.audited import DIRECTORY, AuditedDirectory, AuditedStream, AuditedTransport
 from swarm.net.calls import Caller
 from swarm.net.relay import Relay
 from swarm.net.server import Server
 from swarm.net.transport import Directory, Transport
 from swarm.node.chains import Chains
 from swarm.node.evidence import Evidence
+from swarm.node.membership import Membership
+from swarm.node.observatory import Observatory
 from swarm.node.presence import Presence
 from swarm.node.reach import Reach
 from swarm.node.round_length import is_round_over
@@ -31,6 +33,8 @@ from swarm.node.work import Trainer, Work
 from swarm.round.acceptor import Acceptor
 from swarm.round.context import Context, Offer
 from swarm.round.round import Behind, run_round
+from swarm.round.ruling import read_documents
+from swarm.round.scorer import Scorer
 from swarm.round.service import serve_round
 from swarm.sovereignty.gate import Gate
 from swarm.sovereignty.ledger import Ledger
@@ -43,12 +47,15 @@ from swarm.state.head import Head
 from swarm.state.partial import Partials
 from swarm.state.resume import resume
 from swarm.state.run import Run
+from swarm.state.shelf import Shelf
 from swarm.state.store import Store
 from swarm.state.upload import Upload
 
 MOST_DONORS = 8
 """Peers asked at once where they stand; the next try asks others."""
 CATCH_UP_TRIES = 30
+MOST_RECIPIENTS_TOLD = 64
+"""In one event; in a larger swarm the rest is in the ledger."""
 
 
 class Engine:
@@ -72,10 +79,12 @@ class Engine:
         is_dialable: bool = True,
         downloads: Path | None = None,
         evidence: Evidence | None = None,
+        observatory: Observatory | None = None,
     ) -> None:
         """`downloads` is a folder that what is downloaded outlives the process in; without it, none does.
 
         `evidence` is what this peer shows of its ledger; without it, nobody witnesses it.
+        `observatory` answers those who watch; without it, nobody may.
         """
         self.run_info = run
         self._identity = identity
@@ -103,9 +112,14 @@ class Engine:
         self._partials = Partials(run, downloads, self._say)
         self._checkpoints = Checkpoints(run, identity.peer_id, store, sink)
         self._catch_ups = 0
+        self._seeds: Sequence[PeerId] = ()
+        self._regions: dict[PeerId, str] = {}
+        """Of everybody met, those that have left included: what was sent to them still counts."""
         self._work: Work | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self.ctx: Context | None = None
+        self._shelf = Shelf(store, seen)
+        self._membership = Membership(run, self._shelf, passport, wall_clock)
         self._server = Server(
             transport=self._transport,
             charter=run.charter,
@@ -114,6 +128,9 @@ class Engine:
             dispatch=self._dispatch,
             sink=sink,
             wall_clock=wall_clock,
+            observe=None if observatory is None else observatory.answer,
+            judge=self._membership.judge,
+            documents=lambda: self._shelf.held,
         )
 
     # --- life ---------------------------------------------------------------------------------------------------------
@@ -125,6 +142,9 @@ class Engine:
             NetworkError: nobody could give a verified state.
             StateError: the state folder cannot be used.
         """
+        await self._shelf.save(self._shelf.look(self.run_info.rules))
+        self._presence.run = self.run_now
+        self._seeds = few_of(seeds, MOST_DONORS, self._identity.peer_id)
         await self._transport.serve(self._server.handle)
         await self._presence.look()
         acceptor = Acceptor(self._store)
@@ -170,7 +190,11 @@ class Engine:
             is_dialable=self._presence.mine.is_dialable,
             announced=self.announced,
             link=self._transport,
+            shelf=self._shelf,
+            ruled=self._ruled,
+            seeds=tuple(seeds),
         )
+        self._membership.ctx = self.ctx
         taken = load_restarts(self._store)
         if taken:
             self.restart(taken)
@@ -181,6 +205,7 @@ class Engine:
             asyncio.create_task(self._checkpoints.run()),
             *([] if self._evidence is None else [asyncio.create_task(self._evidence.run(self._caller))]),
             asyncio.create_task(self._chains.keep_comparing()),
+            asyncio.create_task(self._membership.keep(self.ctx)),
         ]
         return head
 
@@ -192,10 +217,16 @@ class Engine:
         """Takes part in rounds until the head has reached `max_rounds`, or for ever."""
         ctx = self._context
         residual_N = self._checkpoints.residual_at(ctx.head)
-        work = self._work = Work(self.run_info, ctx.me, trainer, residual_N, self._sink)
-        if self.run_info.charter.quorum.island:
-            ctx.train_on = partial(self._train_on, work)
+        if ctx.masks.spent_before >= ctx.round:
+            residual_N[:] = 0  # it went into a secure sum that may have been opened
+        work = self._work = Work(ctx.run, ctx.me, trainer, residual_N, self._sink)
+        ctx.scorer = Scorer(
+            lambda base_N: trainer.score(base_N, ctx.head.base_N), may_tell_loss=self._gate.may_tell_loss
+        )
         while max_rounds is None or ctx.head.round < max_rounds:
+            read_documents(ctx)
+            ctx.train_on = partial(self._train_on, work) if ctx.run.charter.quorum.island else None
+            ctx.start_over = partial(self._start_over, work)
             last = ctx.archive.committed(ctx.head.round)
             work.begin(ctx.head, None if last is None else last.roster)
             self._presence.mine.tokens = 0
@@ -274,6 +305,19 @@ class Engine:
     def head(self) -> Head:
         return self._context.head
 
+    # --- rules --------------------------------------------------------------------------------------------------------
+
+    @property
+    def run_now(self) -> Run:
+        """Under the rules in force."""
+        return self._membership.run
+
+    def _ruled(self, run: Run) -> None:
+        self._presence.run = run
+        self._gate.follow(min_contributors=run.least_members)
+        if self._work is not None:
+            self._work.run = run
+
     # --- rounds -------------------------------------------------------------------------------------------------------
 
     @property
@@ -287,9 +331,15 @@ class Engine:
         self._pending = asyncio.ensure_future(self._offer(work.train_on(offer)))
         return self._pending
 
+    def _start_over(self, work: Work) -> "asyncio.Future[Offer]":
+        self._pending = asyncio.ensure_future(self._offer(work.start_over(self.head)))
+        self._enter("training")
+        return self._pending
+
     async def _offer(self, coming: Coroutine[None, None, Offer]) -> Offer:
         offer = await coming
         self._presence.mine.tokens = offer.tokens
+        self._presence.mine.privacy = None if offer.receipt is None else offer.receipt.spent
         self._enter("ready")
         return offer
 
@@ -301,7 +351,8 @@ class Engine:
         self._catch_ups += 1
         donors = self._donors([*ctx.electorate.peers, *self._presence.known], self._catch_ups)
         if ctx.is_restart_due or ctx.news.better is not None:
-            return await self._chains.go_over(donors)
+            # The bootstrap node too: nobody else keeps state 0 for ever, from where founders may restart.
+            return await self._chains.go_over([*donors, *self._seeds])
         catching = CatchUp(self.run_info, self._store, self._caller, donors, self._partials, self._sink)
         try:
             caught = await catching.run(ctx.head)
@@ -359,7 +410,28 @@ class Engine:
 
     def _report_bytes(self) -> None:
         totals = {kind.value: count for kind, count in self._ledger.totals.items()}
-        self._sink(events.BytesOut(round=self.head.round, by_kind=totals, peers=len(self._presence.known)))
+        sent_to = self._sent_to()
+        self._sink(
+            events.BytesOut(
+                round=self.head.round,
+                by_kind=totals,
+                peers=len(self._presence.known),
+                sent_to=tuple(sent_to[:MOST_RECIPIENTS_TOLD]),
+                inside_bytes=sum(each.bytes for each in sent_to if each.region == self._presence.region),
+                across_bytes=sum(each.bytes for each in sent_to if each.region not in ("", self._presence.region)),
+            )
+        )
+
+    def _sent_to(self) -> list[events.SentTo]:
+        """What went to whom, most first, with the region that passports place it in."""
+        last = self._context.archive.committed(self.head.round)
+        self._regions.update({peer: entry.region for peer, entry in self._presence.known.items()})
+        self._regions.update({} if last is None else last.roster.regions)
+        return [
+            events.SentTo(peer=peer, region=self._regions.get(PeerId(peer), ""), bytes=count)
+            for peer, count in self._ledger.sent_to.most_common()
+            if peer != DIRECTORY
+        ]
 
     def _say(self, text: str) -> None:
         self._sink(events.Note(text=text))

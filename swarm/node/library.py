@@ -9,7 +9,7 @@ Started by `tapestry peer --trainer`, the same script is confined: it takes the 
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -24,8 +24,10 @@ from swarm.node.config import ANY_PORT, NodeConfig
 from swarm.node.given import GivenNode, is_given
 from swarm.node.paths import default_state
 from swarm.node.spawn import NodeProcess, wait_for_charter
-from swarm.sovereignty.labels import Label, strictest
-from swarm.sovereignty.policy import Dataset, read_policy, sovereign_in
+from swarm.sovereignty.artefacts import DataUsed
+from swarm.sovereignty.lattice import join_all, restrictions_of
+from swarm.sovereignty.policy import OPEN_ONLY, Policy, read_policy
+from swarm.sovereignty.reasons import Reason
 
 if TYPE_CHECKING:
     import torch
@@ -44,6 +46,8 @@ class Swarm:
         self._node = node
         self.charter = signed.charter
         self.run_id = signing.run_id(self.charter)
+        self._score: Callable[[torch.nn.Module], float] | None = None
+        self._optimizer: SwarmOptimizer | None = None
 
     def wrap(self, model: "torch.nn.Module", optimizer: "torch.optim.Optimizer") -> "SwarmOptimizer":
         """An optimizer that also takes part in rounds; `model` holds the Shared Base when this returns.
@@ -59,7 +63,20 @@ class Swarm:
         end = TrainerEnd(self._node.control)
         if isinstance(self._node, NodeProcess):
             end.await_charter()
-        return SwarmOptimizer(model, optimizer, end, shared, self.charter.training)
+        self._optimizer = SwarmOptimizer(model, optimizer, end, shared, self.charter.training)
+        self._optimizer.score_with = self._score
+        return self._optimizer
+
+    def score_with(self, score: "Callable[[torch.nn.Module], float]") -> None:
+        """Gives this peer a voice where the charter has members vote on every new base (`[quality]`).
+
+        Args:
+            score: the model's loss on this peer's own held-out data, the lower the better. It is called with the
+                wrapped model, which holds a candidate base meanwhile, while the loop waits in `optimizer.step()`.
+        """
+        self._score = score
+        if self._optimizer is not None:
+            self._optimizer.score_with = score
 
     def events(self) -> list[events.AnyEvent]:
         """What has happened since the last call, in order."""
@@ -123,8 +140,7 @@ def join(
     if not bootstrap and charter is None:
         raise UsageError("give swarm.join a charter file, a bootstrap address, or both")
     folder = Path(state) if state is not None else default_state()
-    datasets = _datasets(policy, charter)
-    label = Label.OPEN if datasets is None else strictest(dataset.label for dataset in datasets)
+    rules = _policy(policy, charter)
     node = NodeProcess(
         NodeConfig(
             join=tuple(bootstrap),
@@ -133,8 +149,9 @@ def join(
             identity=_text(identity),
             passport=_text(passport),
             jurisdiction=jurisdiction,
-            label=label.value,
-            sovereign_in=sovereign_in(datasets or ()),
+            policy=rules.digest,
+            restrictions=join_all(restrictions_of(dataset, rules.isolation) for dataset in rules.datasets),
+            data=tuple(DataUsed.of(dataset) for dataset in rules.datasets),
             charter=_text(charter),
             run_id=run_id,
             max_rounds=max_rounds,
@@ -156,8 +173,8 @@ def _take_place(node: GivenNode) -> Swarm:
     return Swarm(node, files.decode_toml(TrainerEnd(node.control).await_charter()))
 
 
-def _datasets(policy: PathText | None, charter: PathText | None) -> Sequence[Dataset] | None:
-    """What the policy says of the loop's data; None in an open run without a policy, where it counts as open."""
+def _policy(policy: PathText | None, charter: PathText | None) -> Policy:
+    """What the policy says of the loop's data; the built-in open-only one in an open run without a policy."""
     path = Path(policy) if policy is not None else None
     if path is None and charter is not None:
         beside = Path(charter).with_name("policy.toml")
@@ -165,11 +182,14 @@ def _datasets(policy: PathText | None, charter: PathText | None) -> Sequence[Dat
     if path is not None:
         read = read_policy(path)
         if not is_enough(NONE, read.isolation):
-            raise PolicyError(f"{refusal(*UNCONFINED, read.isolation)}: start it with tapestry peer --trainer")
-        return read.datasets
+            cause = f"{refusal(*UNCONFINED, read.isolation)}: start it with tapestry peer --trainer"
+            raise PolicyError(cause, Reason.ISOLATION_TOO_LOW)
+        if not read.datasets:
+            raise UnlabelledDataError(f"{path} has no [[dataset]]: data without a label is refused")
+        return read
     if charter is not None and files.read(Path(charter)).charter.admission.kind == "open":
         _log.warning("open run, no policy: what this loop trains on is taken to be open data (policy=FILE labels it)")
-        return None
+        return OPEN_ONLY
     raise UnlabelledDataError("label this loop's data: give policy=FILE, or put a policy.toml beside the charter")
 
 

@@ -25,6 +25,8 @@ from swarm.node.link import (
     Finish,
     GoOn,
     Progress,
+    Score,
+    Scored,
     Stop,
     TrainerEnd,
     TrainerHello,
@@ -33,6 +35,7 @@ from swarm.node.link import (
 )
 from swarm.node.round_length import another_fits
 from swarm.node.shared import SharedVectors
+from swarm.sovereignty.privacy import Receipt
 from swarm.vector.flatten import gather, named_parameters, scatter, schema, schema_digest
 
 _REPORT_EVERY_S = 0.5
@@ -61,6 +64,7 @@ class SwarmOptimizer(torch.optim.Optimizer):
         self.inner = inner
         self.param_groups = inner.param_groups
         self.state = inner.state
+        self._model = model
         self._named = named_parameters(model)
         self._end = end
         self._shared = shared
@@ -79,6 +83,10 @@ class SwarmOptimizer(torch.optim.Optimizer):
         """Seconds per token, lately."""
         self.least_tokens: int | None = None
         """Tokens of the smallest step the loop can make, if it fits its last one into `tokens_left`."""
+        self.receipt: Callable[[int], Receipt] | None = None
+        """Makes the receipt that goes with an update of so many steps, for a loop under differential privacy."""
+        self.score_with: Callable[[nn.Module], float] | None = None
+        """The model's loss on held-out data, for runs in which members vote on every new base; None to say nothing."""
         self.is_finished = False
         """True once the node has stopped: the model then holds the final Shared Base."""
         self.final_round = 0
@@ -132,6 +140,23 @@ class SwarmOptimizer(torch.optim.Optimizer):
                 pass
         return loss
 
+    def sit_out(self) -> None:
+        """Makes no more steps in this round: hands over what there is about when the others will, and follows.
+
+        Raises:
+            NetworkError: the node process has ended.
+        """
+        usual_s = self._due_steps * self._full_step_tokens * (self._token_s or 0.0)
+        planned_s = usual_s if self._seconds is None else self._seconds
+        match self._end.wait(max(0.0, planned_s - (process_s() - self._began_s))):
+            case Abandon():
+                self._end.send(Yielded(self._round))
+                self._await_base()
+            case Stop() as stop:
+                self._finish(stop)
+            case _:
+                self._synchronise()
+
     def zero_grad(self, set_to_none: bool = True) -> None:
         self.inner.zero_grad(set_to_none)
 
@@ -183,7 +208,15 @@ class SwarmOptimizer(torch.optim.Optimizer):
             np.divide(self._gradient_N, np.float32(self._steps), out=update_N)
         per_s = self._tokens / max(process_s() - self._began_s, 1e-6)
         self._end.send(
-            UpdateMade(self._round, self._tokens, self._loss, self._steps, per_s, step_s=self._shortest_step_s)
+            UpdateMade(
+                self._round,
+                self._tokens,
+                self._loss,
+                self._steps,
+                per_s,
+                step_s=self._shortest_step_s,
+                receipt=None if self.receipt is None else self.receipt(self._steps),
+            )
         )
         self._await_base()
 
@@ -200,8 +233,25 @@ class SwarmOptimizer(torch.optim.Optimizer):
                 case Stop() as stop:
                     self._finish(stop)
                     return
+                case Score(number):
+                    self._end.send(self._scored(number))
                 case Abandon() | Finish() | Begin():
                     continue  # one that crossed our update on its way; a base follows
+
+    def _scored(self, number: int) -> Scored:
+        """The loss of what lies in `base_N`; the weights are then what they were."""
+        if self.score_with is None:
+            return Scored(number, None)
+        local = [parameter.detach().clone() for parameter in self._named.values()]
+        scatter(self._shared.base_N, self._named)
+        try:
+            loss = float(self.score_with(self._model))
+        finally:
+            with torch.no_grad():
+                for parameter, before in zip(self._named.values(), local, strict=True):
+                    parameter.copy_(before)
+        is_finite = math.isfinite(loss)
+        return Scored(number, loss if is_finite else None, has_diverged=not is_finite)
 
     def _begin(self, round_number: int, seconds: float | None) -> None:
         self._began_s = self._stepped_s = process_s()

@@ -11,7 +11,7 @@ from multiaddr import Multiaddr
 
 from swarm.charter import files, signing
 from swarm.charter import passport as passports
-from swarm.charter.admission import Admitted, admit
+from swarm.charter.admission import Admitted
 from swarm.charter.documents import read_document
 from swarm.charter.manifest import Charter
 from swarm.charter.passport import SignedPassport
@@ -24,7 +24,9 @@ from swarm.net.audited import AuditedTransport
 from swarm.net.calls import Caller
 from swarm.net.transport import StreamLostError
 from swarm.node.config import NodeConfig
-from swarm.sovereignty.labels import Label
+from swarm.sovereignty.dispatch import Request, check_dispatch, protections_of
+from swarm.sovereignty.gate import InForce
+from swarm.sovereignty.uses import Privacy, Use
 from swarm.state.resume import read_state_zero, state_zero
 from swarm.state.run import Run
 from swarm.state.store import Store
@@ -46,7 +48,8 @@ class Papers:
         self._say = say
 
     async def charter(self, door: AuditedTransport, joins: Sequence[Multiaddr]) -> tuple[bytes, Charter]:
-        """The charter's bytes and payload, verified, pinned and remembered.
+        """The founding charter's bytes and payload, verified, pinned and remembered. Whether the run has expired is
+        asked of the charter in force (`passport`).
 
         Raises:
             CharterError: it is not valid, or not the run that --run-id names.
@@ -61,7 +64,7 @@ class Papers:
             self._read_kept()
             data = self._kept.read_bytes()
         signed = files.decode_bytes(data)
-        charter = signing.verify_charter(signed, unix_s())
+        charter = signing.verify_charter(signed, signed.charter.run.created)
         run_id = signing.run_id(charter)
         if self._config.run_id not in (None, run_id):
             raise CharterError(f"the swarm's charter has run id {run_id}, not the {self._config.run_id} you asked for")
@@ -71,19 +74,33 @@ class Papers:
         files.write(self._kept, signed)
         return data, charter
 
+    async def documents(self, door: AuditedTransport, joins: Sequence[Multiaddr]) -> tuple[bytes, ...]:
+        """The amendments and revocations that those to join through hold; nothing about them is verified yet.
+
+        Whoever has none or does not answer is no obstacle: records bring what is in force.
+        """
+        caller = Caller(door, wire.Hello("", b""))
+        found: list[bytes] = []
+        for address in joins:
+            try:
+                answer = await caller.ask(
+                    peer_of(address), wire.GetDocuments(), wire.DocumentsAre, wire.MAX_CONTROL_BYTES, FETCH_LIMIT_S
+                )
+                found += answer.documents
+            except (StreamLostError, ProtocolError) as error:
+                self._say(f"{address} did not give its amendments and revocations: {error}")
+        return tuple(dict.fromkeys(found))
+
     def passport(self, run: Run) -> SignedPassport:
-        """The passport given, or in an open run a volunteer's own.
+        """The passport given, or a volunteer's own where the run admits volunteers; `run` is under the rules in force.
 
         Raises:
+            CharterError: the run has expired.
             PassportError: there is none, or the charter refuses it.
-            PolicyError: the peer's jurisdiction is not the one its sovereign data must stay in.
+            PolicyError: the peer's policy does not allow its data in this run, or in its jurisdiction.
         """
-        if run.charter.quorum.kind == "available" and self._config.label != Label.OPEN.value:
-            raise PolicyError(
-                f"in this run whoever is there goes on (quorum available), so it takes open data only, and this peer's "
-                f"is labelled {self._config.label}"
-            )
         now_s = unix_s()
+        signing.check_not_expired(run.charter, now_s)
         if self._config.passport is not None:
             path = Path(self._config.passport)
             signed = passports.decode(read_document(path, passports.MAX_PASSPORT_BYTES, PassportError))
@@ -91,20 +108,25 @@ class Papers:
                 raise PassportError(
                     f"the passport says jurisdiction {signed.payload.jurisdiction}, not {self._config.jurisdiction}"
                 )
-        elif run.charter.admission.kind == "open":
+        elif run.charter.admits_volunteers:
             jurisdiction = self._config.jurisdiction or _only_jurisdiction(run.charter)
             expires_s = now_s + VOLUNTEER_DAYS * 86_400
-            signed = passports.volunteer(self._identity, run.charter, jurisdiction, expires_s, now_s)
+            signed = passports.volunteer(self._identity, run.charter, jurisdiction, expires_s, now_s, run=run.id)
         else:
             raise PassportError("this run admits members' peers only: ask one for a passport and give --passport FILE")
         jurisdiction = signed.payload.jurisdiction
-        abroad = sorted({code for code in self._config.sovereign_in if code != jurisdiction})
-        if abroad:
-            raise PolicyError(f"sovereign data of {', '.join(abroad)} may not be used by a peer in {jurisdiction}")
-        verdict = admit(signed, self._identity.peer_id, run.charter, run.id, now_s)
+        request = Request(Use.SHARED_BASE, jurisdiction, run.charter, self._protections(run.charter))
+        denied = check_dispatch(InForce(self._config.policy, self._config.restrictions), request)
+        if denied is not None:
+            raise PolicyError(denied.reason, denied.code)
+        verdict = run.rules.admit(signed, self._identity.peer_id, now_s)
         if not isinstance(verdict, Admitted):
             raise PassportError(f"the charter refuses this passport: {verdict.reason.value.replace('_', ' ')}")
         return signed
+
+    def _protections(self, charter: Charter) -> frozenset[Privacy]:
+        given = frozenset[Privacy]() if self._config.dp is None else frozenset({Privacy.DP})
+        return protections_of(charter) | given
 
     async def _fetch(self, door: AuditedTransport, joins: Sequence[Multiaddr]) -> bytes:
         caller = Caller(door, wire.Hello("", b""))

@@ -15,6 +15,7 @@ from swarm.identity.peer_id import PeerId
 from swarm.net import wire
 from swarm.net.audited import AuditedDirectory
 from swarm.node.announcements import MAX_CLOCK_SKEW_S, read_announcement
+from swarm.sovereignty.privacy import Spent
 from swarm.state.run import Run
 
 ANNOUNCE_EVERY_S = 5.0
@@ -35,6 +36,7 @@ class Standing:
     phase: str = "joining"
     tokens: int = 0
     tokens_per_s: float = 0.0
+    privacy: Spent | None = None
 
 
 class Presence:
@@ -52,9 +54,10 @@ class Presence:
     ) -> None:
         self.mine = Standing()
         self.known: dict[PeerId, wire.Announcement] = {}
-        self._run = run
+        self.run = run
+        """Under the rules in force: they say whose entries count."""
         self._identity = identity
-        self._region = passport.payload.region
+        self.region = passport.payload.region
         self._passport = passports.encode(passport)
         self._directory = directory
         self._wall_clock = wall_clock
@@ -89,9 +92,9 @@ class Presence:
         """Raises TimeoutError or OSError when the directory does not take it."""
         me, mine = self._identity.peer_id, self.mine
         entry = wire.Announcement(
-            run_id=self._run.id,
+            run_id=self.run.id,
             peer=me,
-            region=self._region,
+            region=self.region,
             passport=self._passport,
             addresses=mine.addresses,
             dialable=mine.is_dialable,
@@ -99,6 +102,7 @@ class Presence:
             round=self._open_round(),
             tokens=mine.tokens,
             tokens_per_s=mine.tokens_per_s,
+            privacy=mine.privacy,
             phase=mine.phase,
             at=self._wall_clock(),
         )
@@ -123,7 +127,7 @@ class Presence:
         fresh: dict[PeerId, wire.Announcement] = {}
         passed_over, now_s = 0, self._wall_clock()
         for data in found:
-            entry = read_announcement(data, self._run, now_s)
+            entry = read_announcement(data, self.run, now_s)
             if entry is None:
                 passed_over += 1
             elif entry.phase != "leaving":

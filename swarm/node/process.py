@@ -21,12 +21,12 @@ from swarm import events
 from swarm.charter import passport as passports
 from swarm.charter import restart as restarts
 from swarm.charter.documents import read_document
+from swarm.charter.holdings import newest_of
 from swarm.charter.passport import SignedPassport
 from swarm.clock import process_began_s, process_s, unix_s
 from swarm.errors import CharterError, ProtocolError, StateError, TapestryError, UsageError
 from swarm.identity.key import Identity
 from swarm.identity.peer_id import PeerId
-from swarm.isolation.levels import UNCONFINED
 from swarm.net import wire
 from swarm.net.addresses import parse_join_address, parse_listen_address, peer_of
 from swarm.net.audited import AuditedTransport
@@ -35,6 +35,7 @@ from swarm.net.daemon import Daemon
 from swarm.net.kademlia import KademliaDirectory
 from swarm.net.libp2p import LibP2PTransport
 from swarm.net.relayed import Relayed
+from swarm.node import session
 from swarm.node.address_book import AddressBook, Remembering
 from swarm.node.announcements import read_announcement
 from swarm.node.clocks import ClockCheck
@@ -45,16 +46,21 @@ from swarm.node.entry import enter, port_of, with_port
 from swarm.node.event_log import EventLog
 from swarm.node.evidence import Evidence
 from swarm.node.heap import keep_freed_chunks
-from swarm.node.link import Confined, FromTrainer, Imported, NodeEnd, Progress, SetUp, TrainerHello, UpdateMade
+from swarm.node.link import NodeEnd
+from swarm.node.observatory import Observatory
 from swarm.node.papers import Papers, adopt_state_zero, run_before
+from swarm.node.portrait import Portrait
+from swarm.node.private_training import PrivateTraining
 from swarm.node.reach import Reach, Reaching
+from swarm.node.reports import Reports
 from swarm.node.shared import SharedVectors
 from swarm.node.spawn import write_cause
 from swarm.node.startup import Startup
 from swarm.sovereignty.gate import Gate
 from swarm.sovereignty.labels import Label
-from swarm.sovereignty.ledger import Ledger
+from swarm.sovereignty.ledger import LEDGER_NAME, Ledger
 from swarm.state.run import Run
+from swarm.state.shelf import Shelf
 from swarm.state.store import DiskStore
 
 TRAINER_STOP_LIMIT_S = 1.5
@@ -76,15 +82,19 @@ class Node:
         self._open_state()
         self._log = EventLog(self._state)
         self._startup = Startup(config.began_s or process_began_s(), process_s)
-        self._ledger = self._stack.enter_context(Ledger(self._state / "ledger.jsonl", unix_s))
+        self._ledger = self._stack.enter_context(Ledger(self._state / LEDGER_NAME, unix_s))
         self._identity, self._identity_path = self._load_identity()
         self._book = AddressBook(self._state / "addresses", self._identity.peer_id, self._say)
         self._entries: list[Multiaddr] = []
         """Those to join through that answered."""
         self._clocks = ClockCheck(unix_s, self._sink)
+        self._run_at_start: Run | None = None
+        """Under the amendments and revocations that were at hand then."""
         self._engine_for_progress: Engine | None = None
-        self._isolation = UNCONFINED
-        """The trainer's, until its launcher says otherwise."""
+        self._portrait: Portrait | None = None
+        """What this peer publishes of itself, once there is a run."""
+        self._private = None if config.dp is None else PrivateTraining(config.dp, self._state, self._sink)
+        self._reports = Reports(self._sink, self._startup, self._private)
         self._keeping: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
 
@@ -131,14 +141,16 @@ class Node:
         await self._clocks.check(Caller(door, _STRANGER), [peer_of(address) for address in self._entries])
         charter_bytes, charter = await papers.charter(door, self._entries)
         run = Run(charter)
-        passport = papers.passport(run)
+        self._run_at_start = await self._governed(run, await papers.documents(door, self._entries))
+        passport = papers.passport(self._run_at_start)
         shared = SharedVectors(self._config.shared_fd, charter.model.parameters)
         link = await NodeEnd.open(
             self._config.control_fd,
             shared,
             charter_bytes.decode(),
             charter.model.schema_digest,
-            self._on_trainer,
+            self._reports,
+            None if self._private is None else self._private.of_trainer(charter),
         )
         self._sink(
             events.CharterReady(
@@ -149,8 +161,15 @@ class Node:
             )
         )
         engine = await self._engine(transport, run, passport, charter_bytes)
-        self._engine_for_progress = engine
+        self._engine_for_progress = self._reports.engine = engine
         return engine, link
+
+    async def _governed(self, run: Run, documents: Sequence[bytes]) -> Run:
+        """The run under all that those to join through and the state folder hold. Keeps what is new and good."""
+        shelf = Shelf(DiskStore(self._state), lambda event: None)  # the engine says what it takes from the folder
+        shelf.look(run.rules)
+        await shelf.save(shelf.take(run.rules, documents))
+        return run.under(newest_of(run.rules, shelf.held))
 
     def _strangers_door(self, transport: LibP2PTransport) -> AuditedTransport:
         """What a peer may send before it has a charter: requests, on record like everything else."""
@@ -199,7 +218,9 @@ class Node:
         seeds = [peer_of(address) for address in self._entries]
 
         def accept(peer: PeerId, data: bytes) -> bool:
-            entry = read_announcement(data, run, unix_s())
+            engine = self._engine_for_progress
+            now = self._run_at_start if engine is None else engine.run_now
+            entry = read_announcement(data, now or run, unix_s())
             return entry is not None and entry.peer == peer
 
         reaching = Reaching(transport, self._sink)
@@ -208,15 +229,23 @@ class Node:
         self._stack.push_async_callback(directory.close)
         self._book.use_port(port_of(await transport.addresses()))
         payload = passport.payload
-        gate = Gate(
-            region=payload.region,
-            label=Label(self._config.label),
-            min_contributors=run.charter.reduce.min_contributors,
-        )
+        budget = None if self._private is None else self._private.budget(run.charter)
+        gate = session.make_gate(self._config, run, payload.region, self._ledger, budget)
+        self._reports.judged_by(gate)
+        session.begin(self._config, self._ledger, store, payload.member, self._sink)
         door = AuditedTransport(transport, self._ledger, gate.standing)
         caller = Caller(door, wire.Hello(run.id, passports.encode(passport)))
         relayed = Relayed(transport, caller, self._identity, run.id)
         self._stack.push_async_callback(relayed.close)
+        self._portrait = Portrait(run, self._identity)
+        observatory = Observatory(
+            run=run,
+            gate=gate,
+            head=lambda: 0 if engine.ctx is None else engine.head.round,
+            load_record=store.load_record,
+            portrait=self._portrait,
+            wall_clock=unix_s,
+        )
         engine = Engine(
             run=run,
             identity=self._identity,
@@ -238,6 +267,7 @@ class Node:
                 sink=self._sink,
                 wall_clock=unix_s,
             ),
+            observatory=observatory,
         )
         self._sink(
             events.NodeStarted(
@@ -246,7 +276,7 @@ class Node:
                 region=payload.region,
                 member=payload.member,
                 address=_best_address(reach.addresses),
-                min_contributors=run.charter.reduce.min_contributors,
+                min_contributors=run.charter.reduce.least_members,
                 electors=len(run.charter.genesis.peers),
                 witnesses=len(run.charter.genesis.witnesses),
                 admission=run.charter.admission.kind,
@@ -324,39 +354,10 @@ class Node:
         await engine.come_up()
         await engine.run(link, self._config.max_rounds)
 
-    def _on_trainer(self, message: FromTrainer) -> None:
-        match message:
-            case Confined():
-                self._isolation = (message.isolation, message.detail)
-            case Imported():
-                self._startup.trainer_imports_s = message.seconds
-            case TrainerHello():
-                self._sink(events.TrainerReady(isolation=self._isolation[0], detail=self._isolation[1]))
-            case SetUp():
-                self._sink(message.event)
-            case Progress():
-                if self._engine_for_progress is not None:
-                    self._engine_for_progress.progress(message.tokens, message.tokens_per_s)
-                self._sink(
-                    events.TrainingProgress(
-                        round=message.round,
-                        step=message.step,
-                        loss=_loss(message),
-                        tokens=message.tokens,
-                        tokens_per_s=message.tokens_per_s,
-                    )
-                )
-            case UpdateMade():
-                self._sink(
-                    events.UpdateReady(
-                        round=message.round, tokens=message.tokens, loss=_loss(message), steps=message.steps
-                    )
-                )
-            case _:
-                pass
-
     def _sink(self, event: events.AnyEvent) -> None:
         self._log(event)
+        if self._portrait is not None:
+            self._portrait.see(unix_s(), event)
         counted = self._startup.see(event)
         if counted is not None:
             self._log(counted)
@@ -373,10 +374,6 @@ async def _leave(engine: Engine) -> None:
     await asyncio.gather(leaving, return_exceptions=True)
     if engine.ctx is not None:
         engine.ctx.close()
-
-
-def _loss(message: Progress | UpdateMade) -> float:
-    return events.UNKNOWN_LOSS if message.loss is None else message.loss
 
 
 def _best_address(addresses: Sequence[str]) -> str:

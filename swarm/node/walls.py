@@ -33,7 +33,8 @@ def temporary_folder() -> Path:
 
 def rules(settings: NodeConfig, temporary: Path) -> landlock.Rules:
     """What the node with these settings needs."""
-    papers = [path for path in (settings.identity, settings.passport, settings.charter) if path is not None]
+    named = (settings.identity, settings.passport, settings.charter, settings.restart)
+    papers = [path for path in named if path is not None]
     if settings.charter is not None:
         papers.append(str(Path(settings.charter).with_suffix("")) + ".state0.safetensors")
     return landlock.Rules(

@@ -21,6 +21,7 @@ from swarm.round.context import Offer
 from swarm.round.reduction import Reduction
 from swarm.round.settle import settle
 from swarm.sovereignty.gate import largest_rms
+from swarm.sovereignty.privacy import Receipt
 from swarm.state.head import Head
 from swarm.state.records import Decided
 from swarm.state.roster import Roster
@@ -31,6 +32,7 @@ NOT_READY = "it was not ready when the round was committed"
 NOT_IN_ROSTER = "the round's roster was closed without it"
 LATE_TWICE = "it missed the next round as well"
 ISLAND = "it was made while this peer was cut off"
+SPENT = "its self-mask had gone out when its secure sum failed"
 UNKNOWN = "rounds went by without this peer, and nobody can say what they counted"
 
 
@@ -47,6 +49,8 @@ class Update:
     """0 if the trainer does not say."""
     step_s: float = 0.0
     """What its shortest step takes."""
+    receipt: Receipt | None = None
+    """For the differential privacy it has cost, from trainers that work under it."""
 
 
 class Trainer(Protocol):
@@ -62,6 +66,13 @@ class Trainer(Protocol):
 
     def finish(self) -> None:
         """The update is wanted after the step that is being made."""
+        ...
+
+    async def score(self, base_N: np.ndarray, current_N: np.ndarray) -> float | None:
+        """The loss of a base, float32 [N], on held-out data; infinite if it is no number, None if it cannot say.
+
+        `current_N` is the base that it was given last.
+        """
         ...
 
     async def abandon(self) -> None:
@@ -81,12 +92,12 @@ class Work:
         sink: Callable[[events.AnyEvent], None],
     ) -> None:
         """`residual_N`, float32 [N], is what earlier rounds did not take of this peer's updates; changed in place."""
-        self._run = run
+        self.run = run
+        """Under the rules in force."""
         self._me = me
         self._trainer = trainer
         self._sink = sink
         self._carries = run.charter.training.late == "carry"
-        self._max_rms = run.charter.reduce.max_rms
         self._residual_N = residual_N
         self._carried_tokens = 0
         """Tokens of the late update that is in the residual."""
@@ -143,6 +154,19 @@ class Work:
         update = await asyncio.shield(self._training)
         return self._offer(update, update.tokens)
 
+    async def start_over(self, head: Head) -> Offer:
+        """What this peer brings instead of an offer that was spent in vain: training begins again, with other batches.
+
+        Nothing of what was spent goes on, what earlier rounds had left over included: it was in it.
+        """
+        self._residual_N[:] = 0
+        self._carried_tokens = 0
+        self._began_s = monotonic_s()
+        self._start(head)
+        assert self._training is not None
+        update = await asyncio.shield(self._training)
+        return self._offer(update, update.tokens)
+
     async def ended(self, pending: "asyncio.Future[Offer]", offer: Offer | None) -> Offer | None:
         """What the round that has ended was brought, or would have been: an island's steps are handed over now."""
         if self._is_islanded and offer is None:
@@ -160,10 +184,11 @@ class Work:
     def _offer(self, update: Update, fresh_tokens: int) -> Offer:
         self._training = None
         x_N = carry_in(update.update_N, self._residual_N)
-        return Offer(x_N, self._residual_N, fresh_tokens + self._carried_tokens, update.tokens_per_s)
+        tokens = fresh_tokens + self._carried_tokens
+        return Offer(x_N, self._residual_N, tokens, update.tokens_per_s, update.receipt)
 
     def _plan(self, round_number: int, last: Roster | None) -> float | None:
-        target = self._run.charter.training.target_tokens
+        target = self.run.charter.training.target_tokens
         paces = () if last is None else [seat.tokens_per_s for seat in last.seats if seat.contributes]
         seconds = planned_s(target, paces)
         if seconds is not None:
@@ -180,8 +205,11 @@ class Work:
         """A round was committed that this update was offered to; others may have committed more, up to round `head`."""
         seat = decided.roster.index.get(self._me)
         if seat is not None and decided.roster.seats[seat].contributes:
-            settle(self._run, self._me, offer, decided, reduction)
+            settle(self.run, self._me, offer, decided, reduction)
             self._carried_tokens = 0
+            return
+        if offer.is_spent:
+            self._drop_spent(decided.value.round, offer)
             return
         earlier = self._carried_tokens
         tokens = offer.tokens - earlier
@@ -193,7 +221,7 @@ class Work:
             self._say(decided.value.round, earlier, LATE_TWICE, kept=False)
             np.subtract(offer.x_N, offer.lost_N, out=offer.lost_N)
         else:
-            settle(self._run, self._me, offer, decided, reduction)
+            settle(self.run, self._me, offer, decided, reduction)
         self._carried_tokens = tokens
         if tokens:
             self._say(decided.value.round, tokens, ISLAND if self._is_islanded else NOT_IN_ROSTER, kept=True)
@@ -222,13 +250,19 @@ class Work:
         if offer is None:
             await self._stop(round_number, tokens, UNKNOWN)
             return
-        kept = self._is_islanded and self._carries and largest_rms(offer.x_N, self._run.grid) <= self._max_rms
+        is_within = largest_rms(offer.x_N, self.run.grid) <= self.run.charter.reduce.max_rms
+        kept = self._is_islanded and self._carries and is_within and not offer.is_spent
         if kept:
             self._carried_tokens = offer.tokens
             np.copyto(self._residual_N, offer.x_N)
         else:
             self._residual_N[:] = 0
         self._say(round_number, offer.tokens, ISLAND if kept else UNKNOWN, kept=kept)
+
+    def _drop_spent(self, round_number: int, offer: Offer) -> None:
+        self._residual_N[:] = 0
+        self._carried_tokens = 0
+        self._say(round_number, offer.tokens, SPENT, kept=False)
 
     async def _stop(self, round_number: int, tokens: int, reason: str) -> None:
         self._training = None

@@ -11,10 +11,13 @@ from swarm.round.delivery import Delivery
 from swarm.round.gathered import Gathered
 from swarm.round.pace import Pace
 from swarm.round.plan import Plan
+from swarm.round.secure.circles import members_in
+from swarm.round.secure.stage import Stage
 from swarm.sovereignty.gate import Denied, Gate
 from swarm.sovereignty.permit import Permit
 from swarm.state.roster import Roster
 from swarm.state.run import Run
+from swarm.vector.secure_codes import WORD
 
 _PER_LEVEL = 0.5
 """Of a deadline: how much later an owner one level up closes than those whose sums it waits for."""
@@ -36,6 +39,8 @@ class Attempt:
     """Deadline of the lowest owners."""
     sink: Callable[[events.AnyEvent], None]
     changed: Signal
+    secure: Stage | None = None
+    """The secure sums of this attempt; None where owners read single updates."""
     failed: set[int] = field(default_factory=set[int])
     """Seats that this peer has given up as owners."""
     parts_pace: Pace = field(default_factory=Pace)
@@ -46,8 +51,11 @@ class Attempt:
         return self.limit_s * (1 + _PER_LEVEL * level)
 
     def lane_rate_bps(self, other: int, chunks: int) -> float | None:
-        """What a lane between this peer and another needs; None where it need not be limited."""
-        is_planned = not self.failed and other in self.plan.neighbours(self.seat)
+        """What a lane between this peer and another needs; None where it need not be limited.
+
+        What is planned holds for parts and results that share the links; in a secure sum results come after all parts.
+        """
+        is_planned = self.secure is None and not self.failed and other in self.plan.neighbours(self.seat)
         return self.plan.lane_rate_bps(self.seat, chunks) if is_planned else None
 
     def above(self, chunk: int) -> int | None:
@@ -58,9 +66,17 @@ class Attempt:
         """Whether an aggregate may go to a peer; a denial is an event."""
         region = self.roster.regions.get(peer, "")
         members = self.roster.members_in(contributors)
-        verdict = self.gate.check_aggregate(members=members, recipient=peer, recipient_region=region)
+        if members and self.secure is not None and self.secure.circles.is_across:
+            members = members_in(self.roster, self.secure.circle)  # among whom what goes out is masked
+        verdict = self.gate.check_aggregate(
+            members=members, recipient=peer, recipient_region=region, round_number=self.roster.round
+        )
         if isinstance(verdict, Denied):
-            self.sink(events.UpdateDenied(round=self.roster.round, code=verdict.code, reason=verdict.reason))
+            self.sink(
+                events.UpdateDenied(
+                    round=self.roster.round, code=verdict.code, reason=verdict.reason, policy=verdict.policy
+                )
+            )
         return verdict
 
     def report_lost(self, seat: int, role: str, reason: str) -> None:
@@ -71,4 +87,5 @@ class Attempt:
     @property
     def part_limit_bytes(self) -> int:
         """No frame that carries a chunk is longer."""
-        return self.run.encoded_bytes(0) + wire.MAX_CHUNK_OVERHEAD_BYTES
+        masked_bytes = 0 if self.secure is None else WORD.itemsize * self.run.grid.length(0)
+        return max(self.run.encoded_bytes(0), masked_bytes) + wire.MAX_CHUNK_OVERHEAD_BYTES

@@ -9,6 +9,7 @@ from swarm.net.tasks import all_of
 from swarm.round.attempt import Attempt
 from swarm.round.gathered import check_asked
 from swarm.round.owner import Owner
+from swarm.round.secure.stage import Statement
 from swarm.sovereignty.gate import Denied
 
 _BATCH_CHUNKS = 512
@@ -24,11 +25,18 @@ async def climb(attempt: Attempt, owner: Owner, stream: AuditedStream, chunks: S
     """
     sums = [chunk for chunk in chunks if owner.has(chunk)]
     parts = sorted(set(chunks) - set(sums))
-    await all_of(
-        _send_parts(attempt, stream, parts),
-        _send_sums(attempt, owner, stream, sums),
-        _take_results(attempt, stream, set(chunks)),
-    )
+    above = attempt.roster.index[stream.remote]
+    secure = attempt.secure
+    telling = None if secure is None else asyncio.create_task(secure.tell(stream, secure.outbox(above)))
+    try:
+        await all_of(
+            _send_parts(attempt, stream, parts),
+            _send_sums(attempt, owner, stream, sums),
+            _take_results(attempt, stream, above, set(chunks)),
+        )
+    finally:
+        if telling is not None:
+            telling.cancel()
 
 
 async def _send_parts(attempt: Attempt, stream: AuditedStream, chunks: Sequence[int]) -> None:
@@ -41,7 +49,10 @@ async def _send_parts(attempt: Attempt, stream: AuditedStream, chunks: Sequence[
     with attempt.parts_pace.lane(stream, len(chunks), attempt.lane_rate_bps(above, len(chunks))) as lane:
         for chunk in chunks:
             await lane.turn()
-            await stream.send(wire.Part(chunk, memoryview(attempt.delivery.encode_part(chunk))), contribution.permit)
+            data = attempt.delivery.encode_part(chunk)
+            if attempt.secure is not None:
+                attempt.secure.note_sent(above, chunk, data)
+            await stream.send(wire.Part(chunk, memoryview(data)), contribution.permit)
             lane.sent()
 
 
@@ -60,12 +71,19 @@ async def _send_sums(attempt: Attempt, owner: Owner, stream: AuditedStream, chun
         if isinstance(permit, Denied):
             await stream.send(_ask(attempt, (chunk,)))
         else:
+            if attempt.secure is not None and attempt.secure.circles.is_across:
+                attempt.secure.note_sent(attempt.roster.index[stream.remote], chunk, passed.data)
             await stream.send(passed, permit)
 
 
-async def _take_results(attempt: Attempt, stream: AuditedStream, wanted: set[int]) -> None:
+async def _take_results(attempt: Attempt, stream: AuditedStream, above: int, wanted: set[int]) -> None:
+    expected = wire.ChunkResult if attempt.secure is None else wire.ChunkResult | Statement
     while wanted:
-        result = await stream.receive(wire.ChunkResult, attempt.part_limit_bytes)
+        result = await stream.receive(expected, attempt.part_limit_bytes)
+        if not isinstance(result, wire.ChunkResult):
+            assert attempt.secure is not None
+            attempt.secure.hear(above, result)
+            continue
         check_asked(result, wanted)
         attempt.results.adopt(result)
         wanted.discard(result.chunk)

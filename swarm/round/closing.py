@@ -21,17 +21,15 @@ class Wait:
 def decide(
     *,
     joined: Set[PeerId],
-    promised: Set[PeerId],
-    quorum: int,
+    has_quorum: bool,
     expected: Set[PeerId],
     waited_s: float,
     limit_s: float,
 ) -> Close | Wait:
     """Closes early once all that are expected have joined, at the deadline with whoever has; never without a quorum.
 
-    `promised` are the voters (witnesses included) whose promise of this ballot the leader holds.
+    `has_quorum`: whether the leader holds promises of this ballot by a quorum.
     """
-    has_quorum = len(promised) >= quorum
     if has_quorum and (expected <= joined or waited_s >= limit_s):
         return Close()
     return Wait(has_quorum)

@@ -22,16 +22,21 @@ from swarm.round.acceptor import Acceptor
 from swarm.round.deadlines import DeadlineBook, Phase
 from swarm.round.island import Island
 from swarm.round.reduction import Reduction
+from swarm.round.ruling import adopt_rules
+from swarm.round.scorer import Scorer
 from swarm.round.seats import Seats
+from swarm.round.secure.standing import Standing
 from swarm.sovereignty.gate import Gate
+from swarm.sovereignty.privacy import Receipt
 from swarm.state.archive import Archive
 from swarm.state.chain import load_restarts, news_of
 from swarm.state.electorate import Electorate
 from swarm.state.head import Head, Successor
-from swarm.state.records import Decided, Value, round_of, value_digest
+from swarm.state.records import Decided, Value, kept_rules, round_of, value_digest
 from swarm.state.restarts import read_restarts
 from swarm.state.roster import Roster, read_roster
 from swarm.state.run import Run
+from swarm.state.shelf import Shelf
 from swarm.state.store import Store
 from swarm.vector.recycle import Recycler
 
@@ -59,8 +64,14 @@ class Offer:
     """Float32 [N]: the residual's memory, in which the round leaves what it did not deliver."""
     tokens: int
     tokens_per_s: float = 0.0
+    receipt: Receipt | None = None
+    """For the differential privacy it has cost, from peers that train under it."""
     ballots: set[wire.Ballot] = field(default_factory=set[wire.Ballot])
     """Attempts whose all-reduce it went into: only a roster of one of these can have counted it."""
+    is_spent: bool = False
+    """Its self-mask went out in a secure sum: it is in that sum or in none, and in no other one ever."""
+    is_withheld: bool = False
+    """The gate kept it back from a secure sum, which waits for all that said they give: this one says so no more."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +123,7 @@ class Context:
     """One peer's side of the rounds; `head` moves when a round commits."""
 
     run: Run
+    """Under the rules in force for the open round."""
     identity: Identity
     passport: bytes
     caller: Caller
@@ -125,6 +137,12 @@ class Context:
     """The freshest verified announcement of each peer, this one's included."""
     link: AuditedTransport
     """Measures, and says, what this peer's link carries."""
+    shelf: Shelf
+    """Amendments and revocations."""
+    ruled: Callable[[Run], None]
+    """Told when other rules are in force, before anything is judged by them."""
+    seeds: tuple[PeerId, ...] = ()
+    """Those this peer joined through: what it learns of the rules goes to them as well, for those who come later."""
     book: DeadlineBook = field(init=False)
     vectors: Recycler = field(default_factory=Recycler)
     seats: Seats = field(default_factory=Seats)
@@ -136,11 +154,22 @@ class Context:
     island: Island = field(default_factory=Island)
     train_on: "Callable[[Offer], asyncio.Future[Offer] | None] | None" = None
     """Sends the trainer on from an offer that was in no roster, if that can be; None where no island may train."""
+    start_over: "Callable[[], asyncio.Future[Offer]] | None" = None
+    """Trains anew from the head, with other batches, because an offer was spent in vain."""
+    scorer: Scorer | None = None
+    """What this peer says of candidate bases; None where it has no held-out data or nobody asks."""
     step_cpu_s: float = 0.0
     """Processor seconds of the last outer step: for those who measure, and in no event, since runs differ in it."""
     is_forming: bool = False
     """Whether the current attempt has no roster yet, so that a later attempt may still call this peer away."""
+    is_attempting: bool = False
+    brings: tuple[bytes, ...] = ()
+    """Documents that are in force here and on no record yet: the next value brings them."""
+    outlaws: frozenset[PeerId] = frozenset()
+    """Electors whose passport on the last record is refused by now: nobody waits for them, or follows them."""
     archive: Archive = field(init=False)
+    masks: Standing = field(init=False)
+    """What this peer has for secure sums."""
     absences: Counter[PeerId] = field(default_factory=Counter[PeerId])
     """Rosters in a row without a peer that said it works on their round."""
     _background: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
@@ -148,6 +177,8 @@ class Context:
     def __post_init__(self) -> None:
         self.book = DeadlineBook(self.run.charter.deadlines)
         self.archive = Archive(self.run, self.store)
+        self.masks = Standing(self.store, self.archive)
+        adopt_rules(self)
 
     @property
     def me(self) -> PeerId:
@@ -176,7 +207,7 @@ class Context:
 
     def limit_s(self, phase: Phase, attempt: int) -> float:
         guess_s = None
-        if phase is not Phase.JOIN:
+        if phase not in (Phase.JOIN, Phase.SCORE):  # how long a model takes to score is nothing that can be guessed
             both_ways_s = 2 * self.run.encoded_bytes_total / SLOWEST_BYTES_PER_S
             guess_s = 5 * self.run.charter.deadlines.floor_s + both_ways_s
         return self.book.limit_s(phase, attempt, guess_s)
@@ -186,6 +217,10 @@ class Context:
 
     def sealed_join(self, ballot: wire.Ballot, offer: Offer | None) -> wire.Sealed:
         """This peer's join; the promise it carries must be durable already."""
+        gives, mask_key = offer is not None, b""
+        if offer is not None and self.run.secure is not None:
+            gives = not (offer.is_spent or offer.is_withheld) and self.masks.may_give(self.run, self.round)
+            mask_key = self.masks.mask_key(ballot) if gives else b""
         return self.seal(
             wire.Join(
                 run_id=self.run.id,
@@ -193,13 +228,16 @@ class Context:
                 ballot=ballot,
                 base_digest=self.head.state_digest,
                 passport=self.passport,
-                contributes=offer is not None,
+                contributes=gives,
                 dialable=self.is_dialable,
                 tokens=0 if offer is None else offer.tokens,
                 up_bps=self.link.rates_bps[0],
                 down_bps=self.link.rates_bps[1],
                 accepted=self.acceptor.accepted_in(self.round),
                 tokens_per_s=0.0 if offer is None else offer.tokens_per_s,
+                mask_key=mask_key,
+                rules=self.run.rules.in_force,
+                privacy=None if offer is None or offer.receipt is None else offer.receipt.spent,
             )
         )
 
@@ -225,6 +263,7 @@ class Context:
     def enter_attempt(self, attempt: int) -> None:
         """This peer is in an attempt now and will lead no earlier one: who waits for that is sent away to ask again."""
         self.attempt = attempt
+        adopt_rules(self)
         self.seats.clear_before(self.round, attempt)
 
     def begin_round(self) -> None:
@@ -236,6 +275,7 @@ class Context:
             self.sink(events.IslandEnded(round=self.head.round, updates=self.island.updates))
         self.island = Island()
         self.seats.clear_before(self.round, 0)
+        adopt_rules(self)
 
     def told_status(self, peer: PeerId, status: wire.Status) -> None:
         """Where another peer says it is."""
@@ -281,6 +321,22 @@ class Context:
         """Whether a restart was told that names a round this peer has come to, on its chain or on another."""
         return bool(self.news.restarts) and self._told_restart.round <= self.head.round
 
+    # --- rules --------------------------------------------------------------------------------------------------------
+
+    @property
+    def is_in_group(self) -> bool:
+        """Whether this peer is in a group that has its roster: that one ends under the rules it began with."""
+        return self.is_attempting and not self.is_forming
+
+    def has_seat(self, peer: PeerId) -> bool:
+        """Whether a peer is in the group that this peer is in now, or was in last in this attempt."""
+        if self.reduction is None:
+            return False
+        roster = self.reduction.roster
+        return (roster.round, roster.ballot.attempt) == (self.round, self.attempt) and peer in roster.index
+
+    # --- other chains -------------------------------------------------------------------------------------------------
+
     def told_better(self, peer: PeerId) -> None:
         """A chain that parted from this one, verified and found to be the better one."""
         self.news.better = peer
@@ -306,7 +362,8 @@ class Context:
         accepted = self.acceptor.accepted_in(round_number)
         if accepted is not None and value_digest(accepted.value) == digest:
             value = wire.decode(accepted.value, Value)
-            return value, read_roster(value.roster, self.run, value.base_digest)
+            run = self.run.under(kept_rules(self.run, self.store.load_record, value))
+            return value, read_roster(value.roster, run, value.base_digest)
         kept = self.archive.committed(round_number)
         return None if kept is None or kept.digest != digest else (kept.value, kept.roster)
 

@@ -25,6 +25,8 @@ class Phase(StrEnum):
     """From a peer's join to the last one; a leader counts it from when half of the electorate is there."""
     REDUCE = "reduce"
     """From the roster to the last chunk's result."""
+    SCORE = "score"
+    """From the leader's question what members say of a candidate base to its proposal."""
     VOTE = "vote"
     """From the proposal to the certificate."""
 
@@ -42,7 +44,8 @@ class DeadlineBook:
     """A peer's observations, by phase."""
 
     def __init__(self, rule: Deadlines) -> None:
-        self._rule = rule
+        self.rule = rule
+        """The charter's; an amendment may bring another one."""
         self._observed_s: dict[Phase, deque[float]] = {phase: deque(maxlen=_KEPT) for phase in Phase}
 
     def observe(self, phase: Phase, seconds: float) -> None:
@@ -54,5 +57,5 @@ class DeadlineBook:
 
     def limit_s(self, phase: Phase, attempt: int, first_guess_s: float | None = None) -> float:
         """The deadline of a phase, half as long again for every failed attempt, never above the ceiling."""
-        limit = deadline_s(list(self._observed_s[phase]), self._rule, first_guess_s)
-        return min(limit * 1.5 ** min(attempt - 1, _MOST_DOUBTS), self._rule.ceiling_s)
+        limit = deadline_s(list(self._observed_s[phase]), self.rule, first_guess_s)
+        return min(limit * 1.5 ** min(attempt - 1, _MOST_DOUBTS), self.rule.ceiling_s)

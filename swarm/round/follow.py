@@ -8,14 +8,16 @@ from contextlib import suppress
 
 from swarm import events
 from swarm.clock import monotonic_s
-from swarm.errors import ProtocolError
+from swarm.errors import ProtocolError, RulesApartError
 from swarm.net import wire
 from swarm.net.audited import AuditedStream
 from swarm.net.transport import StreamLostError
 from swarm.round.context import SHORT_CALL_S, Aborted, Context, InDoubt, Offer, Outcome
 from swarm.round.deadlines import Phase
-from swarm.round.member import Candidate, begin_reduction, candidate, commit, reduce, vote
+from swarm.round.member import Candidate, Scored, begin_reduction, candidate, commit, reduce, vote
+from swarm.round.quality import own_vote, recompute
 from swarm.round.reduction import Reduction
+from swarm.round.ruling import ask_documents, told_documents
 from swarm.round.seats import HEARTBEAT_S
 from swarm.state.records import VALUE_LEFT_OUT, Record, value_digest, with_roster
 from swarm.state.roster import read_roster
@@ -25,6 +27,8 @@ _HEARTBEATS_MISSED = 8
 
 async def follow(ctx: Context, ballot: wire.Ballot, offer: Offer | None) -> Outcome:
     """Takes part in an attempt that another peer leads."""
+    if ballot.leader in ctx.outlaws:
+        return Aborted("the leader's passport is revoked, or of no member in force")
     if not await ctx.acceptor.promise(ctx.round, ballot):
         return Aborted("this peer has promised a later attempt")
     join = ctx.sealed_join(ballot, offer)
@@ -47,6 +51,9 @@ class _Follower:
         self._stream = stream
         self._reducing: asyncio.Task[None] | None = None
         self._reducing_since_s = 0.0
+        self._scoring: asyncio.Task[None] | None = None
+        self._asked_s = 0.0
+        self._scored: Scored | None = None
         self._roster: tuple[wire.Sealed, tuple[int, ...]] | None = None
         """What this attempt's leader has closed, and the weights that follow."""
         self._held: Candidate | None = None
@@ -74,13 +81,16 @@ class _Follower:
         except StreamLostError as error:
             return self._without(str(error))
         except ProtocolError as error:
+            if isinstance(error, RulesApartError):
+                self._ctx.in_background(ask_documents(self._ctx, self._ballot.leader))
             self._ctx.sink(events.FrameRefused(peer=self._ballot.leader, reason=str(error)))
             return self._without(str(error))
 
     def close(self) -> None:
         self._stream.close()
-        if self._reducing is not None:
-            self._reducing.cancel()
+        for task in (self._reducing, self._scoring):
+            if task is not None:
+                task.cancel()
 
     async def _take(self, frame: wire.LeaderFrame) -> Outcome | None:
         match frame:
@@ -93,6 +103,8 @@ class _Follower:
                 return None
             case wire.RosterClosed(sealed):
                 return self._reduce(sealed)
+            case wire.AskQuality():
+                return self._score(frame)
             case wire.Propose(proposal, value):
                 return await self._vote(proposal, value)
             case wire.Committed(record):
@@ -100,6 +112,10 @@ class _Follower:
             case wire.RestartsAre(documents):
                 self._ctx.told_restarts(documents)
                 return self._without("the leader is in a later term")
+            case wire.DocumentsAre(documents):
+                if told_documents(self._ctx, documents):
+                    return None  # the attempt begins again under the rules that follow
+                return self._without("the leader goes by other rules")
             case wire.Refusal(code, reason):
                 if code == "ahead":
                     self._ctx.told_ahead(self._ctx.round)
@@ -135,6 +151,41 @@ class _Follower:
         self._reducing_since_s = now_s
         return None
 
+    def _score(self, asked: wire.AskQuality) -> None:
+        """Begins to score the candidate base; the leader's proposal does not wait for it."""
+        if self._scoring is not None:
+            raise ProtocolError("a second candidate to score in one attempt")
+        ctx, attempt = self._ctx, self._ballot.attempt
+        self._asked_s = monotonic_s()
+        self._until_s = self._asked_s + 2 * ctx.limit_s(Phase.SCORE, attempt) + ctx.limit_s(Phase.VOTE, attempt)
+        self._scoring = asyncio.create_task(self._say_quality(asked))
+
+    async def _say_quality(self, asked: wire.AskQuality) -> None:
+        await self._await_results()
+        self._scored = await recompute(self._ctx, asked)
+        vote = None if self._scored is None else await own_vote(self._ctx, self._scored.successor)
+        with suppress(StreamLostError):
+            await self._stream.send(wire.CastQuality(vote))
+
+    async def _end_scoring(self) -> None:
+        """There is a proposal: what is not scored by now comes too late."""
+        if self._scoring is None:
+            return
+        self._ctx.book.observe(Phase.SCORE, monotonic_s() - self._asked_s)
+        if self._scoring.done():
+            self._scoring.result()
+        self._scoring.cancel()
+        await asyncio.wait([self._scoring])
+
+    async def _await_results(self) -> None:
+        """The last results are on their way: who asked for them again would draw them over the border a second time.
+
+        They may take as long again as a reduction usually does.
+        """
+        if self._reducing is not None:
+            usual_s = self._ctx.book.usual_s(Phase.REDUCE) or monotonic_s() - self._reducing_since_s
+            await asyncio.wait([self._reducing], timeout=usual_s)
+
     def _completed(self, record: bytes) -> bytes:
         """A record whose value is left out is of the value this peer has voted for."""
         brief = wire.decode(record, Record)
@@ -157,13 +208,11 @@ class _Follower:
         if proposal.run_id != ctx.run.id or proposal.value_digest != value_digest(encoded):
             raise ProtocolError("a proposal whose value is another one")
         ctx.is_forming = False
+        await self._end_scoring()
+        await self._await_results()
         if self._reducing is not None:
-            # The last results are on their way: who asked for them again would draw them over the border a second time.
-            # They may take as long again as a reduction usually does.
-            usual_s = ctx.book.usual_s(Phase.REDUCE) or monotonic_s() - self._reducing_since_s
-            await asyncio.wait([self._reducing], timeout=usual_s)
             self._reducing.cancel()  # the leader holds every result: what is missing here comes by digest
-        self._held = await candidate(ctx, encoded, [self._ballot.leader])
+        self._held = await candidate(ctx, encoded, [self._ballot.leader], self._scored)
         sealed_vote = await vote(ctx, self._ballot, self._held)
         if sealed_vote is None:
             return Aborted("this peer has promised a later attempt")

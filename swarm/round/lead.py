@@ -19,8 +19,10 @@ from swarm.round.canvass import ask_promise, ask_vote
 from swarm.round.closing import Close, decide
 from swarm.round.context import SHORT_CALL_S, WORKING_PHASES, Aborted, Context, InDoubt, Offer, Outcome
 from swarm.round.deadlines import Phase
-from swarm.round.member import Candidate, begin_reduction, candidate, commit, reduce, step, vote
+from swarm.round.member import Candidate, Scored, begin_reduction, candidate, commit, reduce, step, vote
+from swarm.round.quality import put_to_members
 from swarm.round.seats import Guest
+from swarm.round.secure.sums import check_counted, current_ranges
 from swarm.state.electorate import Electorate
 from swarm.state.records import (
     VALUE_LEFT_OUT,
@@ -137,8 +139,7 @@ class _Leader:
             waited_s = monotonic_s() - (self._began_s if half_s is None else half_s)
             match decide(
                 joined=joined,
-                promised=promised,
-                quorum=self._least(promised, limit_s),
+                has_quorum=self._are_enough(promised, limit_s),
                 expected=expected,
                 waited_s=waited_s,
                 limit_s=limit_s,
@@ -153,22 +154,22 @@ class _Leader:
                         has_said_so = True
                         self._say_no_quorum(promised)
                     if monotonic_s() - self._began_s >= give_up_s:
-                        return Aborted(f"{len(promised)} of {electorate.quorum} electors needed came")
+                        voices = electorate.voices
+                        came = f"{float(voices.count(promised)):g} of {voices.all} voices"
+                        return Aborted(f"electors with {came} came: no quorum")
             await ctx.seats.changed.wait_within(0.1)
             await asyncio.sleep(_LOOK_S_PER_GUEST * len(guests))
 
-    def _least(self, promised: Set[PeerId], limit_s: float) -> int:
-        """Promises without which no roster closes: a quorum; fewer only where the charter says that whoever is there
-        goes on, and only once everybody else has had time and does not answer."""
+    def _are_enough(self, promised: Set[PeerId], limit_s: float) -> bool:
+        """Whether a roster may close on these promises: a quorum; fewer only where the charter says that whoever is
+        there goes on, and only once everybody else has had time and does not answer."""
         electorate = self._ctx.electorate
+        if electorate.has_quorum(promised):
+            return True
         if not electorate.may_thin or monotonic_s() - self._began_s < limit_s:
-            return electorate.quorum
-        answering = {
-            peer
-            for peer in electorate.peers - promised - electorate.undialable
-            if self._missed.get(peer, 0) < _PROBES_MISSED
-        }
-        return electorate.quorum if answering else min(electorate.quorum, len(promised))
+            return False
+        silent = {peer for peer, missed in self._missed.items() if missed >= _PROBES_MISSED}
+        return not electorate.peers - promised - electorate.undialable - silent
 
     def _expected(self) -> set[PeerId]:
         """Electors that answer, and newcomers that announce they work on this round; at first all of genesis.
@@ -184,7 +185,7 @@ class _Leader:
         wanted = set(ctx.electorate.peers) | announced
         if ctx.round > 1 or self._ballot.attempt > 1:
             wanted -= {peer for peer, count in self._missed.items() if count >= _PROBES_MISSED}
-        return wanted | {ctx.me}
+        return wanted - ctx.outlaws | {ctx.me}
 
     async def _probe(self) -> None:
         """Asks those who are missing whether they live, so that the dead are not waited for."""
@@ -231,9 +232,9 @@ class _Leader:
         self._ctx.sink(
             events.QuorumMissing(
                 round=self._ctx.round,
-                present=len(promised),
-                needed=electorate.quorum,
-                electors=len(electorate.voters),
+                present=float(electorate.voices.count(promised)),
+                needed=electorate.voices.all / 2,
+                electors=electorate.voices.all,
                 missing=tuple(sorted(electorate.voters - promised)),
             )
         )
@@ -252,7 +253,7 @@ class _Leader:
         """Closes the roster, reduces under it, and makes the value that everybody is asked to vote for."""
         ctx = self._ctx
         joins = (self._own_join, *(guest.sealed for guest in self._guests()))
-        sealed = ctx.seal(wire.Roster(ctx.run.id, ctx.round, self._ballot, joins))
+        sealed = ctx.seal(wire.Roster(ctx.run.id, ctx.round, self._ballot, joins, ctx.run.rules.in_force))
         roster = read_roster(sealed, ctx.run, ctx.head.state_digest)
         ctx.sink(
             events.RosterReady(
@@ -275,14 +276,16 @@ class _Leader:
         if not any(any(bitmap) for bitmap in contributors):
             raise ProtocolError("nobody gave an update")
         check_contributors(ctx.run, roster, contributors)
+        check_counted(ctx, roster, contributors)
         if not self._could_go_on(roster):
             raise ProtocolError("too many of this roster were lost on the way to commit anything after it")
         encoded = [result.data for result in results]
         digests = tuple(digest for chunk in chunks if (digest := reduction.results.digest(chunk)) is not None)
-        successor = await step(ctx, digests, encoded)
+        scored = Scored(digests, encoded, await step(ctx, digests, encoded))
+        verdict = await put_to_members(ctx, roster, self._guests(), scored)
         value = Value(
             run_id=ctx.run.id,
-            epoch=0,
+            epoch=ctx.run.rules.epoch,
             round=ctx.round,
             previous=ctx.head.record_digest,
             base_digest=ctx.head.state_digest,
@@ -290,10 +293,17 @@ class _Leader:
             weights=roster.weights,
             chunk_digests=digests,
             contributors=contributors,
-            state_digest=successor.state_digest,
+            state_digest=verdict.successor.state_digest,
+            candidate=verdict.candidate,
+            quality=verdict.votes,
+            is_rejected=verdict.is_rejected,
+            documents=ctx.brings,
+            amended_in=ctx.head.rules.since,
+            ranges=current_ranges(ctx) if verdict.is_rejected else verdict.successor.ranges,
         )
         data = wire.encode(value)
-        return Candidate(data, value_digest(data), value, encoded, successor)
+        results = () if verdict.is_rejected else encoded
+        return Candidate(data, value_digest(data), value, results, verdict.successor)
 
     def _could_go_on(self, roster: Roster) -> bool:
         """Whether enough of the roster is still here to be the next round's quorum; if not, a new roster is formed.
@@ -322,7 +332,7 @@ class _Leader:
             guest.tell(brief if guest in self._told else whole)
         until_s = began_s + ctx.limit_s(Phase.VOTE, self._ballot.attempt)
         electorate = ctx.electorate
-        roster = read_roster(held.value.roster, ctx.run, ctx.head.state_digest)
+        _, roster = ctx.head.mark.read(ctx.run, held.encoded)
         members = frozenset(roster.peers)
         votes = {ctx.me: own_vote}
         asked_witnesses = False
@@ -331,7 +341,7 @@ class _Leader:
                 if guest.vote is not None and guest.peer not in votes and self._is_vote(guest, held.digest):
                     votes[guest.peer] = guest.vote
             is_again = roster.ballot < self._ballot
-            if not asked_witnesses and (is_again or len(members & votes.keys()) * 2 > len(members)):
+            if not asked_witnesses and (is_again or roster.voices.is_majority(votes)):
                 asked_witnesses = True
                 question = wire.AskVote(proposal, held.encoded, tuple(votes.values()))
                 for peer in sorted(electorate.witnesses - {ctx.me}):
@@ -343,8 +353,9 @@ class _Leader:
                 return InDoubt("too few votes came back in time")
             await asyncio.sleep(_LOOK_S_PER_GUEST * len(guests))
         ctx.book.observe(Phase.VOTE, monotonic_s() - began_s)
-        counted = tuple(sealed for peer, sealed in sorted(votes.items()) if peer in electorate.voters)
-        certificate = counted if electorate.may_thin else counted[: electorate.quorum]
+        voters = sorted(electorate.voters & votes.keys())
+        counted = voters if electorate.may_thin else electorate.first_quorum(voters)
+        certificate = tuple(votes[peer] for peer in counted)
         record = wire.encode(Record(held.encoded, certificate, electorate.restarts))
         outcome = await commit(ctx, record, held, [])
         whole, brief = (

@@ -15,6 +15,7 @@ from swarm.net import wire
 from swarm.round.attempt import Attempt
 from swarm.round.piles import Piles
 from swarm.round.plan import Group
+from swarm.round.secure.phases import Code
 from swarm.vector.grid import Vector
 
 WINDOW_CHUNKS = 24
@@ -27,9 +28,9 @@ Given = wire.Part | wire.Sum | wire.GetReduced
 class Owner:
     """The sums of one peer in one attempt."""
 
-    def __init__(self, attempt: Attempt) -> None:
+    def __init__(self, attempt: Attempt, piles: Piles) -> None:
         self._attempt = attempt
-        self._piles = Piles(attempt.run, attempt.roster)
+        self._piles = piles
         self._open: set[int] = set()
         """Chunks whose sum is yet to be closed."""
         self._places: dict[int, int] = {}
@@ -91,7 +92,9 @@ class Owner:
         while chunk not in self._attempt.results:
             if chunk in self._places:
                 first_place = next(iter(self._places.values()))
-                if isinstance(given, wire.Sum) or self._places[chunk] < first_place + WINDOW_CHUNKS:
+                # Secure sums are all open until the last part is here: what they take is counted in `MaskedPiles`.
+                is_open_end = isinstance(given, wire.Sum) or self._attempt.secure is not None
+                if is_open_end or self._places[chunk] < first_place + WINDOW_CHUNKS:
                     return
             await self._attempt.changed.wait()
 
@@ -108,13 +111,13 @@ class Owner:
             case wire.Part(_, data):
                 if seat not in plan.neighbours(attempt.seat):
                     raise ProtocolError("a single update from another group")
-                self._piles.add(chunk, {seat}, data)
+                self._piles.add_part(chunk, seat, data)
             case wire.Sum(_, contributors, data):
                 seats = frozenset(attempt.roster.contributors(contributors))
                 branch = plan.branch(attempt.seat, seat)
                 if not seats or not seats <= branch or seat in plan.neighbours(attempt.seat):
                     raise ProtocolError("a sum of peers that its sender does not speak for")
-                self._piles.add(chunk, seats, data)
+                self._piles.add_sum(chunk, seats, data)
                 self._piles.settle(chunk, branch)
             case wire.GetReduced():
                 speaks_for = plan.branch(attempt.seat, seat) if attempt.roster.seats[seat].dialable else (seat,)
@@ -157,7 +160,9 @@ class Owner:
     # --- closing ------------------------------------------------------------------------------------------------------
 
     def _close_if_whole(self, chunk: int) -> None:
-        if chunk in self._open and not self._missing(chunk):
+        if chunk not in self._open or (self._attempt.secure is not None and self._attempt.secure.is_over):
+            return
+        if not self._missing(chunk) and self._piles.may_close(self._scope(chunk)[1].seats):
             self._close(chunk)
 
     def _missing(self, chunk: int) -> Set[int]:
@@ -167,8 +172,12 @@ class Owner:
 
     def _give_up_waiting(self, chunk: int) -> None:
         level, _ = self._scope(chunk)
+        after_s = self._attempt.closes_after_s(level)
+        if self._attempt.secure is not None:
+            peers = ", ".join(self._attempt.roster.peers[seat] for seat in sorted(self._missing(chunk)))
+            self._attempt.secure.fail(Code.TOO_LATE, f"after {after_s:.1f} s parts or self-masks are missing: {peers}")
+            return
         for seat in sorted(self._missing(chunk)):
-            after_s = self._attempt.closes_after_s(level)
             self._attempt.report_lost(seat, "sender", f"its part did not come within {after_s:.1f} s")
             self._piles.lose(seat)
         self._close(chunk)
@@ -178,6 +187,8 @@ class Owner:
         self._open.discard(chunk)
         self._add_own(chunk)
         _, scope = self._scope(chunk)
+        if not self._piles.unmask(chunk, scope.seats):
+            return
         if scope is self._attempt.plan.root:
             self._conclude(chunk)
         else:
@@ -210,11 +221,15 @@ class Owner:
     def _pass_up(self, chunk: int) -> None:
         """An owner below the root quantises its group's mean and gives it to the lane above."""
         attempt = self._attempt
-        counted, weight, mean_n = self._piles.take(chunk)
-        data = self._encode_mean(chunk, counted, weight, mean_n)
+        masked = self._piles.take_masked(chunk)
+        if masked is None:
+            counted, weight, mean_n = self._piles.take(chunk)
+            data = self._encode_mean(chunk, counted, weight, mean_n)
+            if attempt.seat in counted:
+                attempt.delivery.made(chunk, attempt.roster.bitmap(counted))
+        else:
+            counted, data = masked
         bitmap = attempt.roster.bitmap(counted)
-        if attempt.seat in counted:
-            attempt.delivery.made(chunk, bitmap)
         self.sums[chunk] = wire.Sum(chunk, bitmap, memoryview(data))
         outbox = self._outboxes.pop(chunk, None)
         if outbox is not None:

@@ -58,6 +58,14 @@ class Piles:
         self._count(pile, seats, sum_N)
         return True
 
+    def add_part(self, chunk: int, seat: int, data: Buffer) -> None:
+        """Counts one seat's part. Raises ProtocolError like `add`."""
+        self.add(chunk, {seat}, data)
+
+    def add_sum(self, chunk: int, seats: Set[int], data: Buffer) -> None:
+        """Counts a group's mean. Raises ProtocolError like `add`."""
+        self.add(chunk, seats, data)
+
     def add_own(self, chunk: int, seat: int, x_n: Vector) -> None:
         """Counts this peer's own part as it is: what never leaves need not be quantised."""
         pile = self._pile(chunk)
@@ -85,6 +93,18 @@ class Piles:
     def waits_for(self, chunk: int, seats: Set[int]) -> Set[int]:
         """Those of `seats` whose update may still come."""
         return (self._givers & seats) - self._pile(chunk).settled - self._lost
+
+    def may_close(self, seats: Set[int]) -> bool:
+        """Whether a sum over `seats` that waits for nobody else may be closed."""
+        return True
+
+    def unmask(self, chunk: int, seats: Set[int]) -> bool:
+        """Makes a sum over `seats` readable; False if it cannot be one. Nothing to do where parts are not masked."""
+        return True
+
+    def take_masked(self, chunk: int) -> tuple[frozenset[int], bytes] | None:
+        """A sum that goes up masked; None where sums go up as means."""
+        return None
 
     def discard(self, chunk: int) -> None:
         """The chunk's result came from elsewhere."""

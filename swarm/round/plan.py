@@ -96,6 +96,11 @@ class Plan:
                 return inside.seats
         return frozenset((other,))
 
+    @cached_property
+    def groups_of_peers(self) -> tuple[frozenset[int], ...]:
+        """The seats of each group of peers."""
+        return tuple(dict.fromkeys(path[0].seats for path in self._paths.values()))
+
     def neighbours(self, seat: int) -> frozenset[int]:
         """The seats in this seat's group of peers."""
         return self._paths[seat][0].seats

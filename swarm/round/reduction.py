@@ -29,7 +29,12 @@ from swarm.round.climb import climb
 from swarm.round.delivery import Contribution, Delivery
 from swarm.round.gathered import Gathered, check_asked
 from swarm.round.owner import Owner
+from swarm.round.piles import Piles
 from swarm.round.plan import Plan
+from swarm.round.secure.parts import MaskedParts
+from swarm.round.secure.phases import Code
+from swarm.round.secure.piles import MaskedPiles
+from swarm.round.secure.stage import Stage, Statement
 from swarm.sovereignty.gate import Denied, Gate
 from swarm.state.roster import Roster
 from swarm.state.run import Run
@@ -37,6 +42,7 @@ from swarm.vector.recycle import Recycler
 
 _CONNECT_LIMIT_S = 5.0
 _PROBE_LIMIT_S = 2.0
+_GIVEN = wire.Part | wire.Sum | wire.GetReduced
 
 
 class Reduction:
@@ -54,10 +60,17 @@ class Reduction:
         vectors: Recycler,
         limit_s: float,
         sink: Callable[[events.AnyEvent], None],
+        secure: Stage | None = None,
     ) -> None:
+        """`secure` makes its sums secure ones."""
         self.roster = roster
         self.plan = plan
+        seat = roster.index[caller.peer_id]
         self.delivery = Delivery(run, contribution)
+        piles = Piles(run, roster)
+        if secure is not None:
+            self.delivery = parts = MaskedParts(run, contribution, secure, roster.weights[seat])
+            piles = MaskedPiles(run, roster, secure, parts)
         self.results = Gathered(run, roster, vectors, self._settled)
         self._caller = caller
         self._chunks = run.grid.chunks
@@ -66,15 +79,17 @@ class Reduction:
             run=run,
             roster=roster,
             plan=plan,
-            seat=roster.index[caller.peer_id],
+            seat=seat,
             gate=gate,
             delivery=self.delivery,
             results=self.results,
             limit_s=limit_s,
             sink=sink,
             changed=self._changed,
+            secure=secure,
         )
-        self._owner = Owner(self._attempt)
+        self.secure = secure
+        self._owner = Owner(self._attempt, piles)
         self._tasks: set[asyncio.Task[None]] = set()
         self._errors: list[BaseException] = []
 
@@ -85,6 +100,12 @@ class Reduction:
 
     async def run(self) -> None:
         """Takes part until this peer holds a result for every chunk. Raises StreamLostError if no owner is left."""
+        if self.secure is not None:
+            self.secure.on_change = self._owner.look_again
+            self.secure.on_end = self._abandon
+            self.secure.start()
+            if self.secure.gives and self.delivery.contribution is None:
+                self.secure.fail(Code.INCOMPLETE, "this peer's own gate lets nothing out")
         self._assign(range(self._chunks), is_takeover=False)
         while not self.results.are_complete:
             if self._errors:
@@ -93,9 +114,20 @@ class Reduction:
 
     def close(self) -> None:
         """Ends every task of this attempt, lanes that others opened included; streams close with them."""
-        for task in list(self._tasks):
-            task.cancel()
+        self._stop()
+        if self.secure is not None:
+            self.secure.close()
         self.results.release()
+
+    def _stop(self) -> None:
+        for task in list(self._tasks):
+            if task is not asyncio.current_task():
+                task.cancel()
+
+    def _abandon(self, reason: str) -> None:
+        """A secure sum has failed: no part, result or self-mask goes out any more, and all lanes end."""
+        self._break(ProtocolError(reason))
+        self._stop()
 
     # --- for those below ----------------------------------------------------------------------------------------------
 
@@ -116,15 +148,26 @@ class Reduction:
         self._tasks.add(answering)
         answering.add_done_callback(self._tasks.discard)
         asked: set[int] = set()
+        expected = _GIVEN if self.secure is None else _GIVEN | Statement
+        outbox = None if self.secure is None else self.secure.outbox(seat)
+        telling: asyncio.Task[None] | None = None
+        if self.secure is not None and outbox is not None:
+            telling = asyncio.create_task(self.secure.tell(stream, outbox))
         try:
             while True:
-                given = await stream.receive(wire.Part | wire.Sum | wire.GetReduced, self._attempt.part_limit_bytes)
+                given = await stream.receive(expected, self._attempt.part_limit_bytes)
+                if isinstance(given, Statement):
+                    assert self.secure is not None
+                    self.secure.hear(seat, given)
+                    continue
                 for chunk in given.chunks if isinstance(given, wire.GetReduced) else (given.chunk,):
                     if not 0 <= chunk < self._chunks or chunk in asked:
                         raise ProtocolError(f"a part for chunk {chunk}, which does not exist or was sent before")
                     asked.add(chunk)
                     await self._owner.room_for(chunk, given)
                     self._owner.count(seat, chunk, given)
+                    if self.secure is not None and outbox is not None and not isinstance(given, wire.GetReduced):
+                        self.secure.note_held(seat, chunk, given.data, outbox)
                     self.results.tell(chunk, ready)
         except StreamLostError:
             if any(chunk not in self.results for chunk in asked) or self._owner.owes(seat, asked):
@@ -135,6 +178,8 @@ class Reduction:
         finally:
             self._tasks.discard(serving)
             answering.cancel()
+            if telling is not None:
+                telling.cancel()
 
     async def send_result(self, stream: AuditedStream, result: wire.ChunkResult) -> None:
         """Sends one result if the gate lets this aggregate go to that peer; closes the stream otherwise."""
@@ -160,7 +205,10 @@ class Reduction:
 
     def _lose(self, seat: int) -> None:
         self._attempt.report_lost(seat, "sender", "its stream ended early")
-        self._owner.lose(seat)
+        if self.secure is None:
+            self._owner.lose(seat)
+        else:
+            self.secure.fail(Code.MEMBER_LOST, f"{self.roster.peers[seat]} left before its results were there")
 
     # --- going up -----------------------------------------------------------------------------------------------------
 
@@ -211,7 +259,10 @@ class Reduction:
             if stream is not None:
                 stream.close()
         left = [chunk for chunk in chunks if chunk not in self.results]
-        if reason and left:
+        if reason and left and self.secure is not None:
+            self._attempt.report_lost(above, "owner", reason)
+            self.secure.fail(Code.MEMBER_LOST, f"{self.roster.peers[above]}: {reason}")
+        elif reason and left:
             if above not in self._attempt.failed:
                 self._attempt.failed.add(above)
                 self._attempt.report_lost(above, "owner", reason)

@@ -15,9 +15,10 @@ record that others push, or a later attempt that others are in already, interrup
 import asyncio
 import hashlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from swarm import events
+from swarm.charter.manifest import SecureSum
 from swarm.clock import monotonic_s
 from swarm.errors import ProtocolError
 from swarm.identity.peer_id import PeerId
@@ -31,6 +32,9 @@ from swarm.round.lead import lead
 from swarm.round.member import commit
 from swarm.round.restart import take_restart
 from swarm.state.electorate import few_of
+from swarm.state.quality import tally_of
+from swarm.state.records import Decided
+from swarm.state.run import Run
 
 _FIRST_BACKOFF_S = 0.1
 _LONGEST_BACKOFF_S = 2.0
@@ -86,7 +90,7 @@ async def run_round(ctx: Context, pending: "asyncio.Future[Offer]") -> Finished 
             case None:
                 continue  # called away, or told of a record: look again
         await _ask_around(ctx)
-        pending = _on_an_island(ctx, pending)
+        pending = _after_spending(ctx, _on_an_island(ctx, pending), outcome)
         await asyncio.sleep(_backoff_s(ctx.me, attempt))
         attempt += 1
 
@@ -121,6 +125,8 @@ async def _attempt(ctx: Context, attempt: int, offer: Offer | None) -> Outcome |
     ballot = ctx.ballot(attempt)
     ctx.sink(events.AttemptStarted(round=ctx.round, attempt=attempt, leader=ballot.leader))
     work = lead(ctx, ballot, offer) if ballot.leader == ctx.me else follow(ctx, ballot, offer)
+    ctx.is_attempting = ctx.is_forming = True
+    rules = ctx.run.rules.in_force
     task = asyncio.create_task(work)
     try:
         while not task.done():
@@ -129,10 +135,12 @@ async def _attempt(ctx: Context, attempt: int, offer: Offer | None) -> Outcome |
             # What is only claimed does not stop an attempt that has its roster.
             if ctx.is_forming and (ctx.is_behind or ctx.news.called_attempt > attempt):
                 return None
+            if ctx.is_forming and ctx.run.rules.in_force != rules:
+                return None
             await first_of(_ended(task), ctx.news.changed.wait())
         return task.result()
     finally:
-        ctx.is_forming = False
+        ctx.is_attempting = ctx.is_forming = False
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -158,6 +166,10 @@ async def _advance(ctx: Context, outcome: Committed, attempt: int, began_s: floa
     ctx.step_cpu_s = outcome.successor.step_cpu_s
     ctx.head = outcome.successor.committed(ctx.run, decided)
     ctx.begin_round()
+    seconds = monotonic_s() - began_s
+    if decided.value.is_rejected:
+        ctx.sink(_rejection(ctx, decided, attempt, seconds))
+        return
     counted = {seat for bitmap in decided.value.contributors for seat in decided.roster.contributors(bitmap)}
     ctx.sink(
         events.RoundCommitted(
@@ -166,9 +178,37 @@ async def _advance(ctx: Context, outcome: Committed, attempt: int, began_s: floa
             peers=decided.roster.peers,
             contributors=tuple(decided.roster.peers[seat] for seat in sorted(counted)),
             voters=len(ctx.electorate.voters),
+            crossed=_crossed(ctx.run, decided),
+            is_thin=ctx.electorate.is_thin,
             state_digest=ctx.head.state_digest.hex(),
-            seconds=monotonic_s() - began_s,
+            seconds=seconds,
         )
+    )
+
+
+def _crossed(run: Run, decided: Decided) -> Literal["", "members", "single", "masked"]:
+    """How what this round averaged came over borders."""
+    roster = decided.roster
+    if len({seat.region for seat in roster.seats}) == 1:
+        return ""
+    if isinstance(run.charter.aggregation, SecureSum) and run.charter.aggregation.across_regions:
+        return "masked"
+    sums = [roster.members_by_region(roster.contributors(bitmap)) for bitmap in set(decided.value.contributors)]
+    return "single" if any(1 in members.values() for members in sums) else "members"
+
+
+def _rejection(ctx: Context, decided: Decided, attempt: int, seconds: float) -> events.RoundRejected:
+    value = decided.value
+    found = tally_of(ctx.run, decided.roster, value.quality, base=value.base_digest, candidate=value.candidate)
+    return events.RoundRejected(
+        round=value.round,
+        attempt=attempt,
+        peers=decided.roster.peers,
+        accepting=float(found.accepting),
+        rejecting=float(found.rejecting),
+        silent=found.silent,
+        state_digest=value.state_digest.hex(),
+        seconds=seconds,
     )
 
 
@@ -217,8 +257,8 @@ def _on_an_island(ctx: Context, pending: "asyncio.Future[Offer]") -> "asyncio.Fu
         ctx.sink(
             events.IslandBegan(
                 round=ctx.round,
-                present=len(electorate.voters - missing),
-                needed=electorate.quorum,
+                present=float(electorate.voices.count(electorate.voters - missing)),
+                needed=electorate.voices.all / 2,
                 missing=tuple(sorted(missing)),
                 trains=ctx.train_on is not None,
             )
@@ -230,6 +270,19 @@ def _on_an_island(ctx: Context, pending: "asyncio.Future[Offer]") -> "asyncio.Fu
         return pending
     ctx.island.updates += 1
     return larger
+
+
+def _after_spending(
+    ctx: Context, pending: "asyncio.Future[Offer]", outcome: Aborted | InDoubt
+) -> "asyncio.Future[Offer]":
+    """A secure sum failed after this peer's self-mask had gone out: its update is lost, so it makes another one.
+
+    Who has voted for that sum waits: it will be proposed again, or the round goes on without this peer's update.
+    """
+    is_lost = pending.done() and pending.result().is_spent and isinstance(outcome, Aborted)
+    if not is_lost or ctx.start_over is None or ctx.acceptor.accepted_in(ctx.round) is not None:
+        return pending
+    return ctx.start_over()
 
 
 def _backoff_s(me: PeerId, attempt: int) -> float:

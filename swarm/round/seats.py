@@ -6,6 +6,7 @@ A guest keeps its stream open through roster, proposal and vote, so either side 
 import asyncio
 from collections.abc import Set
 
+from swarm.charter.epochs import RulesId
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
 from swarm.net.audited import AuditedStream
@@ -28,6 +29,8 @@ class Guest:
         self.seat = seat
         self._outbox: asyncio.Queue[wire.Frame | None] = asyncio.Queue()
         self.vote: wire.Sealed | None = None
+        self.quality: wire.CastQuality | None = None
+        """What it has said of the candidate base, once it has answered."""
         self.is_lost = False
         self.is_dismissed = False
         """This leader ended it; otherwise a guest that is lost has left or died."""
@@ -78,8 +81,11 @@ class Guest:
 
     async def _listen(self, on_change: Signal) -> None:
         while True:
-            frame = await self._stream.receive(wire.CastVote, wire.MAX_REQUEST_BYTES)
-            self.vote = frame.vote
+            frame = await self._stream.receive(wire.CastVote | wire.CastQuality, wire.MAX_REQUEST_BYTES)
+            if isinstance(frame, wire.CastQuality):
+                self.quality = frame
+            else:
+                self.vote = frame.vote
             on_change.fire()
 
 
@@ -127,6 +133,16 @@ class Seats:
         """
         came_at_s = [leader_s, *self._came_at_s.get((round_number, ballot), {}).values()]
         return max(came_at_s) - min(came_at_s)
+
+    def send_home(self, rules: RulesId, frame: wire.Frame) -> None:
+        """Ends what was joined under other rules than these, with a last frame that says which are to be followed."""
+        for key, table in self._guests.items():
+            for guest in [guest for guest in table.values() if guest.join.rules != rules]:
+                guest.tell(frame)
+                guest.dismiss()
+                del table[guest.peer]
+                self._came_at_s.get(key, {}).pop(guest.peer, None)
+        self.changed.fire()
 
     def clear_before(self, round_number: int, attempt: int) -> None:
         """Sends everyone home who waits for an earlier round, or for an attempt this peer will not lead any more."""

@@ -9,6 +9,7 @@ from swarm.net import wire
 from swarm.net.audited import AuditedStream
 from swarm.round.context import MAX_ATTEMPT, Context
 from swarm.round.reduction import Reduction
+from swarm.round.ruling import ask_documents, told_documents
 from swarm.round.seats import Guest
 from swarm.sovereignty.gate import Denied
 from swarm.state.chain import load_restarts
@@ -40,6 +41,8 @@ async def serve_round(ctx: Context, stream: AuditedStream, request: wire.Request
             ctx.told_restarts(documents)
         case wire.GetRestarts():
             await stream.send(wire.RestartsAre(load_restarts(ctx.store)))
+        case wire.PushDocuments(documents):
+            told_documents(ctx, documents)
         case wire.CallToAttempt(round_number, ballot):
             if round_number == ctx.round and ballot.term == ctx.electorate.term:
                 _check_ballot(ctx, ballot)
@@ -77,6 +80,11 @@ async def _seat(ctx: Context, stream: AuditedStream, sealed: wire.Sealed) -> Non
     if join.base_digest != ctx.head.state_digest:
         await stream.send(wire.Refusal("other_base", "this peer stands on another base"))
         return
+    if join.rules != ctx.run.rules.in_force:
+        await ask_documents(ctx, stream.remote)
+        if join.rules != ctx.run.rules.in_force:
+            await stream.send(wire.DocumentsAre(ctx.shelf.held))
+            return
     _check_ballot(ctx, join.ballot)
     if join.ballot.leader != ctx.me:
         raise ProtocolError("a join for another leader")
@@ -150,7 +158,10 @@ async def _give_results(ctx: Context, stream: AuditedStream, request: wire.GetRe
         value, roster = found
         contributors = value.contributors[chunk]
         permit = ctx.gate.check_aggregate(
-            members=roster.members_in(contributors), recipient=stream.remote, recipient_region=region
+            members=roster.members_in(contributors),
+            recipient=stream.remote,
+            recipient_region=region,
+            round_number=request.round,
         )
         if isinstance(permit, Denied):
             await stream.send(wire.Refusal(permit.code, permit.reason))

@@ -15,7 +15,8 @@ def settle(run: Run, me: PeerId, offer: Offer, decided: Decided, reduction: Redu
     A chunk that was counted leaves what quantising took from it; one that was not stays whole. A chunk this peer
     reduced leaves what quantising the mean took from everybody, if that very result is the one that was committed. An
     update that no gate lets out (with a NaN in it, or above the norm bound) was never given and is dropped whole, so
-    that the next ones are not spoilt.
+    that the next ones are not spoilt. What members rejected (swarm.state.quality) is dropped as well, for every chunk
+    that had this peer's update in it: the trainer begins again from the same base, and nobody owes it what it lost.
     """
     residual_N = offer.lost_N
     seat = decided.roster.index.get(me)
@@ -26,9 +27,18 @@ def settle(run: Run, me: PeerId, offer: Offer, decided: Decided, reduction: Redu
     if not was_given and not largest_rms(offer.x_N, run.grid) <= run.charter.reduce.max_rms:
         residual_N[:] = 0
         return
+    if offer.is_spent and not was_offered:
+        residual_N[:] = 0  # somebody may have put the pieces of that sum together: nothing of it goes on
+        return
     for chunk, bitmap in enumerate(decided.value.contributors):
         counted = decided.roster.contributors(bitmap)
         is_counted = was_offered and seat in counted
+        if decided.value.is_rejected:
+            bounds = run.grid.bounds(chunk)
+            residual_N[bounds] = 0 if is_counted else offer.x_N[bounds]
+            continue
+        if offer.is_spent and not was_given:
+            continue  # it is counted in an earlier attempt's sum, which has left what it lost here
         if reduction is None or not was_given:
             settle_without(run, offer.x_N, residual_N, chunk, is_counted=is_counted)
             continue

@@ -2,9 +2,9 @@
 
 It follows the chain of records, so it knows which round is open, whose turn it is to lead, and what a value may look
 like: nobody can have it promise a round that is not next, or a ballot that is not theirs. It votes without holding the
-bytes, so only for values that more than half of the roster has voted for: then a majority of those who do hold them
-has put them on disk. A value that a later attempt proposes again needs its leader's vote only: it is proposed again
-because members are missing, and nothing else may be proposed in its place.
+bytes, so only for values that more than half of the roster's voices (members', swarm.state.voices) have voted for: then
+a majority of those who do hold them has put them on disk. A value that a later attempt proposes again needs its
+leader's vote only: it is proposed again because members are missing, and nothing else may be proposed in its place.
 """
 
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ class Witness:
         return wire.PromiseIs(wire.seal(self.identity, promise))
 
     async def vote(self, request: wire.AskVote, remote: PeerId) -> wire.CastVote | Elsewhere:
-        """A durable vote for a value of the open round that more than half of its roster holds."""
+        """A durable vote for a value of the open round that more than half of its roster's voices hold."""
         proposal = wire.unseal(request.proposal, wire.Proposal)
         digest = value_digest(request.value)
         if request.proposal.author != proposal.ballot.leader or proposal.run_id != self.run.id:
@@ -70,10 +70,9 @@ class Witness:
             raise ProtocolError("more votes than there are peers in the roster")
         by_ballot = count_votes(request.votes, self.run, proposal.round, digest)
         voted = by_ballot.get(proposal.ballot, frozenset())
-        holders = voted & frozenset(roster.peers)
         is_again = proposal.ballot > roster.ballot and proposal.ballot.leader in voted
-        if len(holders) * 2 <= len(roster.seats) and not is_again:
-            return wire.Refusal("too_few_holders", "less than half of the roster has voted for this value")
+        if not roster.voices.is_majority(voted) and not is_again:
+            return wire.Refusal("too_few_holders", "no more than half of the roster's voices are for this value")
         if not await self.acceptor.accept(proposal.round, proposal.ballot, request.value):
             return wire.Refusal("promised", "a later attempt has this witness's promise")
         vote = wire.Vote(self.run.id, proposal.round, proposal.ballot, digest)

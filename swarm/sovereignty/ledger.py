@@ -31,6 +31,9 @@ from swarm.sovereignty.merkle import Frontier, consistency_proof, peaks_of, root
 from swarm.sovereignty.permit import Kind
 from swarm.sovereignty.tree_file import TreeFile
 
+LEDGER_NAME = "ledger.jsonl"
+DECIDED_BY = "gate"
+"""In place of a recipient, where an entry is a decision."""
 _SALTS_AT_ONCE = 256
 _NEAR_BYTES = 4 * 1024 * 1024
 """Of the ledger, searched for the tree's last entry: what the tree lacks after a crash is far less."""
@@ -56,6 +59,8 @@ class Ledger:
         self._salts: list[bytes] = []
         self._log: _Log | None = None
         self.totals: Counter[Kind] = Counter()
+        self.sent_to: Counter[str] = Counter()
+        """Bytes by recipient since it was opened."""
         self.inbox: Inbox | None = None if path is None else Inbox()
         """What arrived; None in a ledger that keeps totals only."""
         if path is not None:
@@ -91,6 +96,16 @@ class Ledger:
             digest = blake3.blake3(payload).hexdigest()
             self._append(self._file, Line(self.size, at, peer, kind, len(payload), digest, permit_id, self._salt()))
         self.totals[kind] += len(payload)
+        self.sent_to[peer] += len(payload)
+
+    def note(self, content: bytes, line: str) -> None:
+        """Enters what left nothing: a decision of the gate, as its line and with the digest of its content.
+
+        Raises StateError when the disk refuses: then what was decided must not be acted on.
+        """
+        if self._file is not None:
+            at, digest = to_the_millisecond(self._clock()), blake3.blake3(content).hexdigest()
+            self._append(self._file, Line(self.size, at, DECIDED_BY, Kind.DECISION, 0, digest, line, self._salt()))
 
     def received(self, peer: PeerId, payload: Buffer) -> None:
         """Notes a frame that arrived, for the receipt its sender gets."""

@@ -20,13 +20,19 @@ class Kind(StrEnum):
     EVIDENCE = "evidence"
     RELAYED = "relayed"
     """Encrypted for somebody else: from one end of a relayed stream, or passed on for others."""
+    OBSERVED = "observed"
+    """Records and this peer's own figures, for somebody who watches and takes no part."""
+    MASK = "mask"
+    """A self-mask of a secure sum, this peer's or one passed on: it opens the sum of all, and nobody's part."""
     SUM = "sum"
     RESULT = "result"
     UPDATE = "update"
+    DECISION = "decision"
+    """No frame: what the gate decided, or which policy is in force from here on."""
 
 
-PROTOCOL_KINDS = frozenset(Kind) - {Kind.RESULT, Kind.SUM, Kind.UPDATE}
-"""Kinds that carry no single update and no fresh aggregate: who we are, what we ask, what is already shared."""
+PROTOCOL_KINDS = frozenset(Kind) - {Kind.RESULT, Kind.SUM, Kind.UPDATE, Kind.OBSERVED, Kind.DECISION}
+"""Kinds that carry no single update and no fresh aggregate, and go to peers that take part."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +43,8 @@ class Permit:
     id: str
     kinds: frozenset[Kind]
     peers: frozenset[PeerId] | None
+    region: str = ""
+    """Where it must stay, relays included; empty for what may cross borders."""
 
     def __post_init__(self, token: object) -> None:
         if token is not _GATE_TOKEN:

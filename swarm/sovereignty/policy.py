@@ -1,4 +1,4 @@
-"""A peer's policy file: which data sets lie in its data folder, and under which label, residency and licence.
+"""A peer's policy file: which data sets lie in its data folder, and under which label, residency, licence and uses.
 
 Fails closed: a version it does not know, a key it does not know, a data file that no data set covers, or that
 two cover, is refused. Says what data is, never what may leave: that is `gate.py`. The rules:
@@ -6,25 +6,34 @@ two cover, is refused. Says what data is, never what may leave: that is `gate.py
  1. data files are `*.txt` and `*.jsonl`, at any depth; every other file is ignored and never read;
  2. every data file belongs to exactly one data set, by globs relative to the folder (`**` for any depth);
  3. nothing outside the folder is reached: no `..`, no absolute glob, no link that leads out;
- 4. label, residency, licence and language must be there; there are no defaults.
+ 4. label, residency, licence, language and uses must be there; there are no defaults. The one key with a default is
+    `privacy`: "licence", the protections that every peer has anyway.
 """
 
+import hashlib
+import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import msgspec
+import rfc8785
 
 from swarm.charter.rules import is_jurisdiction
 from swarm.errors import DataError, PolicyError, UnlabelledDataError, UsageError
 from swarm.isolation.levels import LADDER, NONE
 from swarm.sovereignty.labels import Label
+from swarm.sovereignty.reasons import Reason
+from swarm.sovereignty.uses import Privacy, Use
 
 POLICY_NAME = "policy.toml"
+POLICY_VERSION = 2
 MAX_POLICY_BYTES = 1_048_576
+MAX_DATASETS = 128
+MAX_TEXT_CHARACTERS = 200
 DATA_SUFFIXES = (".txt", ".jsonl")
 
 
@@ -37,15 +46,43 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """ISO 3166 alpha-2 code of the jurisdiction whose law applies to the data."""
     licence: str
     language: str
+    uses: tuple[Use, ...]
+    """What it may be used for; every other use is refused."""
+    privacy: Privacy = Privacy.LICENCE
+    """The protection without which nothing derived from it may leave."""
+
+
+class DpRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The `[dp]` table: how training on data with `privacy = "dp"` is done, and when it ends."""
+
+    epsilon: float
+    """The budget over all rounds; training stops before it would be passed."""
+    noise_multiplier: float
+    """Standard deviation of the noise on a sum of clipped gradients, in units of `max_grad_norm`."""
+    max_grad_norm: float
+    """L2 norm that the gradient of one unit is clipped to."""
+    unit: Literal["sequence", "document"] = "sequence"
+    """What one record is: whose presence the guarantee hides."""
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    version: Literal[1]
+    version: Literal[2]
     datasets: tuple[Dataset, ...]
+    dp: DpRules | None = None
     isolation: str = NONE
     """The trainer's isolation below which nothing is trained: a level of `swarm.isolation.levels`."""
     origin: str = ""
-    """Where the policy was read from, for messages and the ledger; not part of the file."""
+    """Where the policy was read from, for messages; not part of the file."""
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 of the policy in canonical JSON (RFC 8785): what decisions name as the policy they follow."""
+        content = msgspec.structs.replace(self, origin="")
+        return hashlib.sha256(rfc8785.dumps(msgspec.to_builtins(content))).hexdigest()
+
+
+OPEN_ONLY = Policy(version=2, datasets=(), origin="the built-in open-only policy")
+"""Of a peer in an open run whose owner labels nothing: what it trains on counts as open, for the Shared Base only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +92,16 @@ class LabelledFile:
 
 
 class _PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    version: Literal[1]
+    version: Literal[2]
     dataset: tuple[Dataset, ...]
     isolation: str = NONE
+    dp: DpRules | None = None
+
+
+class _Versioned(msgspec.Struct, frozen=True):
+    """Of any policy file: looked at first, so that another version is refused in words that help."""
+
+    version: int
 
 
 def find_policy(folder: Path, explicit: Path | None) -> Path:
@@ -91,17 +135,12 @@ def read_policy(path: Path) -> Policy:
     except FileNotFoundError:
         raise UsageError(f"policy file {path} does not exist") from None
     except OSError as error:
-        raise PolicyError(f"cannot read the policy file {path}: {error.strerror}") from None
+        raise PolicyError(f"cannot read the policy file {path}: {error.strerror}", Reason.UNREADABLE) from None
     if len(data) > MAX_POLICY_BYTES:
-        raise PolicyError(f"{path} is longer than {MAX_POLICY_BYTES} bytes")
+        raise PolicyError(f"{path} is longer than {MAX_POLICY_BYTES} bytes", Reason.TOO_LONG)
     policy = _decode(data, path)
     _check(policy, path)
     return policy
-
-
-def sovereign_in(datasets: Iterable[Dataset]) -> tuple[str, ...]:
-    """Jurisdictions that data sets labelled sovereign belong to, and outside which they may not be used."""
-    return tuple(sorted({dataset.residency for dataset in datasets if dataset.label is Label.SOVEREIGN}))
 
 
 def label_folder(folder: Path, policy: Policy) -> tuple[LabelledFile, ...]:
@@ -128,28 +167,86 @@ def label_folder(folder: Path, policy: Policy) -> tuple[LabelledFile, ...]:
     return tuple(labelled)
 
 
+def is_held_out(dataset: Dataset) -> bool:
+    """Whether a new base may be scored on this data for a vote that tells by how much its loss has changed.
+
+    It is for evaluation and not trained on, and neither private nor under a protection that a loss would not have.
+    """
+    is_plain = dataset.label is not Label.PRIVATE and dataset.privacy is Privacy.LICENCE
+    return is_plain and Use.EVALUATION in dataset.uses and Use.SHARED_BASE not in dataset.uses
+
+
+def files_for(labelled: Sequence[LabelledFile], use: Use, *, all_of_them: bool = False) -> tuple[LabelledFile, ...]:
+    """Those whose data set may be used for something; all must, where one cannot be had without the others.
+
+    Raises:
+        PolicyError: there are none, or one that must be and is not.
+    """
+    allowed = tuple(file for file in labelled if use in file.dataset.uses)
+    refused = [file for file in labelled if use not in file.dataset.uses]
+    if not allowed or (all_of_them and refused):
+        raise PolicyError(
+            f"{refused[0].path}: its data set {refused[0].dataset.name} may be used for "
+            f"{', '.join(refused[0].dataset.uses)}, not for {use}",
+            Reason.PURPOSE_MISMATCH,
+        )
+    return allowed
+
+
 def _decode(data: bytes, path: Path) -> Policy:
     try:
+        version = msgspec.toml.decode(data, type=_Versioned).version
+        if version != POLICY_VERSION:
+            raise PolicyError(_other_version(path, version), Reason.UNKNOWN_VERSION)
         parsed = msgspec.toml.decode(data, type=_PolicyFile)
     except msgspec.ValidationError as error:
         cause = f"{path}: {str(error).replace('$.', '')}"
         if "missing required field `label`" in cause:
             raise UnlabelledDataError(f"{cause}: data without a label is refused") from None
-        raise PolicyError(cause) from None
+        raise PolicyError(cause, _code_of(cause)) from None
     except (ValueError, msgspec.DecodeError, RecursionError) as error:
-        raise PolicyError(f"{path} is not TOML: {error}") from None
-    return Policy(version=parsed.version, datasets=parsed.dataset, isolation=parsed.isolation, origin=str(path))
+        raise PolicyError(f"{path} is not TOML: {error}", Reason.NOT_TOML) from None
+    return Policy(
+        version=parsed.version, datasets=parsed.dataset, dp=parsed.dp, isolation=parsed.isolation, origin=str(path)
+    )
+
+
+def _code_of(cause: str) -> Reason:
+    """What kind of fault a sentence of the decoder's is about."""
+    if "missing required field" in cause:
+        return Reason.MISSING_FIELD
+    if "unknown field" in cause:
+        return Reason.UNKNOWN_KEY
+    return Reason.UNKNOWN_LABEL if cause.endswith("].label`") else Reason.BAD_VALUE
+
+
+def _other_version(path: Path, version: int) -> str:
+    if version == 1:
+        return (
+            f"{path}: policy version 1 does not say what data may be used for: write version = {POLICY_VERSION}, and "
+            f"in every [[dataset]] uses = [...] out of {', '.join(Use)}"
+        )
+    return f"{path}: version {version} is not one this program knows ({POLICY_VERSION}), so nothing in it is used"
 
 
 def _check(policy: Policy, path: Path) -> None:
     if policy.isolation not in LADDER:
         raise PolicyError(f"{path}: isolation is {policy.isolation!r}, not one of {', '.join(LADDER)}")
+    if policy.dp is not None:
+        for key in ("epsilon", "noise_multiplier", "max_grad_norm"):
+            value = getattr(policy.dp, key)
+            if not (math.isfinite(value) and value > 0):
+                raise PolicyError(f"{path}: dp.{key} is {value}, expected a number above 0")
+    if len(policy.datasets) > MAX_DATASETS:
+        raise PolicyError(f"{path}: {len(policy.datasets)} data sets, at most {MAX_DATASETS}; one may have many files")
     names: set[str] = set()
     for dataset in policy.datasets:
         for key in ("name", "licence", "language"):
             text = getattr(dataset, key)
             if not text.strip() or not text.isprintable():
                 raise PolicyError(f"{path}: dataset.{key} is empty or has control characters")
+            if len(text) > MAX_TEXT_CHARACTERS:
+                raise PolicyError(f"{path}: dataset.{key} is longer than {MAX_TEXT_CHARACTERS} characters")
         if dataset.name in names:
             raise PolicyError(f"{path}: two data sets are called {dataset.name}")
         names.add(dataset.name)
@@ -158,6 +255,10 @@ def _check(policy: Policy, path: Path) -> None:
                 f"{path}: dataset.residency of {dataset.name} is {dataset.residency!r}, not a two-letter "
                 "ISO 3166 code such as DE"
             )
+        if not dataset.uses:
+            raise PolicyError(f"{path}: dataset.uses of {dataset.name} is empty: it may be used for nothing")
+        if dataset.privacy is Privacy.DP and policy.dp is None:
+            raise PolicyError(f'{path}: {dataset.name} has privacy = "dp", and there is no [dp] table')
         if not dataset.files:
             raise PolicyError(f"{path}: dataset.files of {dataset.name} is empty")
         for glob in dataset.files:

@@ -3,7 +3,7 @@
 from itertools import accumulate
 
 from swarm.net import wire
-from swarm.state.records import Decided, Record, Value, value_digest
+from swarm.state.records import Decided, Record, Value, kept_rules, value_digest
 from swarm.state.roster import read_roster, result_digest
 from swarm.state.run import Run
 from swarm.state.store import Store
@@ -33,4 +33,5 @@ class Archive:
             return None
         encoded = wire.decode(data, Record).value
         value = wire.decode(encoded, Value)
-        return Decided(data, value_digest(encoded), value, read_roster(value.roster, self._run, value.base_digest))
+        run = self._run.under(kept_rules(self._run, self._store.load_record, value))
+        return Decided(data, value_digest(encoded), value, read_roster(value.roster, run, value.base_digest))

@@ -18,7 +18,7 @@ from swarm.net.calls import Caller
 from swarm.net.transport import StreamLostError
 from swarm.state.chain import Mark, keep
 from swarm.state.download import Download
-from swarm.state.head import Head, apply_results
+from swarm.state.head import Head, apply_results, unchanged
 from swarm.state.partial import Partials, Target
 from swarm.state.records import Decided
 from swarm.state.roster import result_digest
@@ -208,6 +208,10 @@ class CatchUp:
         """Applies the missed rounds' results one after another; None if somebody's bytes are not to be had."""
         vectors = Recycler()
         for item in decided:
+            if item.value.is_rejected:
+                await keep(self._store, item)
+                head = unchanged(head).committed(self._run, item)
+                continue
             results = await self._results(item)
             if results is None:
                 return None
@@ -261,7 +265,14 @@ class CatchUp:
             return None
         base_N, *outer_VN = vectors
         return Head(
-            mark.round, mark.digest, mark.electorate, base_N, tuple(outer_VN), mark.state_digest, download.leaves
+            mark.round,
+            mark.digest,
+            mark.electorate,
+            base_N,
+            tuple(outer_VN),
+            mark.state_digest,
+            mark.rules,
+            download.leaves,
         )
 
     def _say(self, text: str) -> None:

@@ -4,16 +4,27 @@ Each record is verified against the electorate that the one before it left, from
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
 
+from swarm.charter.epochs import Rules
 from swarm.charter.restart import Restart
 from swarm.errors import ProtocolError, StateError
 from swarm.net import wire
-from swarm.state.electorate import Electorate
-from swarm.state.records import NO_RECORD, Decided, Record, Value, read_value, round_of, value_digest, verify_record
+from swarm.state.electorate import Electorate, named_members
+from swarm.state.records import (
+    NO_RECORD,
+    Decided,
+    Record,
+    Value,
+    kept_rules,
+    read_value,
+    round_of,
+    value_digest,
+    verify_record,
+)
 from swarm.state.restarts import read_restart, read_restarts, restarted
 from swarm.state.roster import Roster, read_roster
 from swarm.state.run import Run
@@ -30,15 +41,20 @@ class Mark:
     electorate: Electorate
     """Who votes on the next round."""
     state_digest: bytes
+    rules: Rules
+    """In force after that record."""
 
     @classmethod
     def genesis(cls, run: Run) -> "Mark":
-        return cls(0, NO_RECORD, Electorate.genesis(run), bytes.fromhex(run.charter.model.state_digest))
+        return cls(
+            0, NO_RECORD, Electorate.genesis(run), bytes.fromhex(run.charter.model.state_digest), run.genesis.rules
+        )
 
     @classmethod
     def after(cls, run: Run, decided: Decided) -> "Mark":
-        electorate = Electorate.after(run, decided.roster, decided.voters)
-        return cls(decided.value.round, decided.digest, electorate, decided.value.state_digest)
+        rules = decided.rules or run.genesis.rules
+        electorate = Electorate.after(run.under(rules), decided.roster, decided.voters)
+        return cls(decided.value.round, decided.digest, electorate, decided.value.state_digest, rules)
 
     def restarted(self, run: Run, documents: Sequence[bytes]) -> "Mark":
         """This point under founders' restarts that name it. Raises ProtocolError with the rule that is broken."""
@@ -49,7 +65,7 @@ class Mark:
         """A value that may follow. Raises ProtocolError for anything that is wrong with it."""
         return read_value(
             value,
-            run,
+            run.under(self.rules),
             self.electorate,
             round_number=self.round + 1,
             previous=self.digest,
@@ -60,7 +76,7 @@ class Mark:
         """The record that follows. Raises ProtocolError if this is not one that a quorum signed."""
         return verify_record(
             record,
-            run,
+            run.under(self.rules),
             self.electorate,
             round_number=self.round + 1,
             previous=self.digest,
@@ -112,14 +128,23 @@ def load_restarts(store: Store) -> tuple[bytes, ...]:
         raise StateError(f"the founders' restart in the state folder is corrupted ({error})") from None
 
 
-def last_mark(run: Run, load_record: Callable[[int], bytes | None]) -> Mark:
-    """Where records from round 1 on lead, as far as they are there and verify."""
+def kept_chain(run: Run, load_record: Callable[[int], bytes | None]) -> Iterator[tuple[Mark, Decided]]:
+    """Records from round 1 on, as far as they are there and verify, each with the point it leads to."""
     mark = Mark.genesis(run)
     while (data := load_record(mark.round + 1)) is not None:
         try:
-            mark = Mark.after(run, mark.verify(run, data))
+            decided = mark.verify(run, data)
         except ProtocolError:
-            break  # a damaged record: whoever leads next has it
+            return  # a damaged record: whoever leads next has it
+        mark = Mark.after(run, decided)
+        yield mark, decided
+
+
+def last_mark(run: Run, load_record: Callable[[int], bytes | None]) -> Mark:
+    """Where the records on hand lead."""
+    mark = Mark.genesis(run)
+    for after, _ in kept_chain(run, load_record):
+        mark = after
     return mark
 
 
@@ -133,13 +158,15 @@ def kept_mark(run: Run, load_record: Callable[[int], bytes | None], round_number
     try:
         record = wire.decode(data, Record)
         value = wire.decode(record.value, Value)
+        run = run.under(kept_rules(run, load_record, value))
         roster = read_roster(value.roster, run, value.base_digest)
         voters = _kept_voters(run, load_record, round_number, record)
     except ProtocolError:
         return None
     if (value.run_id, value.round) != (run.id, round_number) or voters is None:
         return None
-    return Mark(round_number, value_digest(record.value), Electorate.after(run, roster, voters), value.state_digest)
+    electorate = Electorate.after(run, roster, voters)
+    return Mark(round_number, value_digest(record.value), electorate, value.state_digest, run.rules)
 
 
 def _kept_voters(
@@ -157,7 +184,13 @@ def _kept_voters(
             return None
         record = wire.decode(data, Record)
     restart = read_restart(record.restarts[-1], run)
-    return replace(genesis, peers=frozenset(restart.peers), witnesses=frozenset(restart.witnesses), term=restart.term)
+    return replace(
+        genesis,
+        peers=frozenset(restart.peers),
+        witnesses=frozenset(restart.witnesses),
+        term=restart.term,
+        members=named_members(restart.peers, restart.members),
+    )
 
 
 class Chain:

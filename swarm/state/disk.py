@@ -43,8 +43,13 @@ async def write_file(path: Path, parts: Iterable[Buffer], *, mode: int = 0o644) 
     Raises:
         StateError: the disk refuses; the old file is as it was.
     """
+    await asyncio.to_thread(replace_file, path, parts, mode=mode)
+
+
+def replace_file(path: Path, parts: Iterable[Buffer], *, mode: int = 0o644) -> None:
+    """`write_file` for who can wait: it is synced when this returns. Raises StateError as that does."""
     try:
-        await asyncio.to_thread(_write_now, path, parts, mode)
+        _write_now(path, parts, mode)
     except OSError as error:
         raise StateError(f"cannot write {path}: {error.strerror}") from None
 

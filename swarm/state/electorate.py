@@ -1,24 +1,26 @@
-"""Who votes on a round, how many of them are a quorum, and whose turn it is to lead an attempt.
+"""Who votes on a round, which of them are a quorum, and whose turn it is to lead an attempt.
 
-All of it follows from the record before (or the charter), so every peer computes the same.
+All of it follows from the record before (or the charter), so every peer computes the same. A quorum is more than half
+of the voices, which are members' (swarm.state.voices): whoever counts voters anywhere asks here.
 """
 
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from swarm.identity.peer_id import PeerId
 from swarm.net.wire import Ballot
 from swarm.state.roster import Roster
 from swarm.state.run import Run
+from swarm.state.voices import Voices, voices
 
 _REMEMBERED_BALLOTS = 64
 
 
 @dataclass(frozen=True)
 class Electorate:
-    """Who votes on a round. A quorum is more than half of them, and fewer decide only where the charter says so."""
+    """Who votes on a round. A quorum is more than half of the voices; fewer decide only where the charter says so."""
 
     peers: frozenset[PeerId]
     """Peers of the last committed roster, or the charter's genesis."""
@@ -33,18 +35,38 @@ class Electorate:
     """The electorate that the last of these put an end to."""
     may_thin: bool = False
     """Quorum kind `available`: where fewer than a quorum are there, more than half of those decide."""
+    members: frozenset[tuple[PeerId, str]] = frozenset()
+    """Each peer with its member; a peer that is not in it is counted by itself."""
 
-    @property
+    @cached_property
     def voters(self) -> frozenset[PeerId]:
         return self.peers | self.witnesses
 
-    @property
-    def quorum(self) -> int:
-        return len(self.voters) // 2 + 1
+    @cached_property
+    def voices(self) -> Voices:
+        return voices(self.peers, self.witnesses, dict(self.members))
 
     def has_quorum(self, peers: Iterable[PeerId]) -> bool:
-        """Whether enough of `peers` vote."""
-        return len(self.voters.intersection(peers)) >= self.quorum
+        """Whether the voices of `peers` are more than half of all."""
+        return self.voices.is_majority(peers)
+
+    @property
+    def is_thin(self) -> bool:
+        """Whether the loss of one voter can leave no quorum."""
+        heaviest = max(self.voices.shares, key=lambda peer: self.voices.shares[peer])
+        return not self.has_quorum(self.voters - {heaviest})
+
+    def first_quorum(self, peers: Iterable[PeerId]) -> list[PeerId]:
+        """The first voters of `peers`, in their order, that are a quorum; all of them if there is none."""
+        found: list[PeerId] = []
+        needed, have = sum(self.voices.shares.values()) // 2, 0
+        for peer in peers:
+            if have > needed:
+                break
+            if peer in self.voters:
+                found.append(peer)
+                have += self.voices.shares[peer]
+        return found
 
     def may_close(self, roster: Iterable[PeerId]) -> bool:
         """Whether a leader may have closed a roster of these peers; witnesses promise without a seat."""
@@ -55,8 +77,8 @@ class Electorate:
     def decides(self, votes: Iterable[PeerId], roster: Iterable[PeerId]) -> bool:
         """Whether votes of these peers commit a value with this roster."""
         electors = self.peers.intersection(roster)
-        if self.may_thin and len(electors) < self.quorum:
-            return len(electors.intersection(votes)) * 2 > len(electors)
+        if self.may_thin and not self.has_quorum(electors):
+            return self.voices.is_majority(electors.intersection(votes), electors)
         return self.has_quorum(votes)
 
     @property
@@ -87,7 +109,8 @@ class Electorate:
     @classmethod
     def genesis(cls, run: Run) -> "Electorate":
         genesis = run.charter.genesis
-        return cls(frozenset(genesis.peers), frozenset(genesis.witnesses))
+        named = named_members(genesis.peers, genesis.members)
+        return cls(frozenset(genesis.peers), frozenset(genesis.witnesses), members=named)
 
     @classmethod
     def after(cls, run: Run, roster: Roster, voters: "Electorate | None" = None) -> "Electorate":
@@ -97,14 +120,20 @@ class Electorate:
         term that founders ended names whom they gave up, so then those who voted go on.
         """
         if voters is not None and roster.ballot.term < voters.term:
-            return cls(voters.peers, voters.witnesses, term=voters.term)
+            return cls(voters.peers, voters.witnesses, term=voters.term, members=voters.members)
         return cls(
             frozenset(roster.peers),
             frozenset(run.charter.genesis.witnesses) if voters is None else voters.witnesses,
             frozenset(seat.peer for seat in roster.seats if not seat.dialable),
             term=0 if voters is None else voters.term,
             may_thin=run.charter.quorum.kind == "available",
+            members=frozenset((seat.peer, seat.member) for seat in roster.seats),
         )
+
+
+def named_members(peers: Sequence[PeerId], members: Sequence[str]) -> frozenset[tuple[PeerId, str]]:
+    """Peers with their members, where a document names both in the same order; "" stands for a peer by itself."""
+    return frozenset((peer, member) for peer, member in zip(peers, members, strict=False) if member)
 
 
 def few_of(peers: Sequence[PeerId], most: int, salt: str) -> list[PeerId]:

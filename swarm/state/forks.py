@@ -58,7 +58,9 @@ class Fork:
 
 
 def weight_of(value: Value, roster: Roster) -> int:
-    """Peers that are counted in at least one chunk of a round."""
+    """Peers that are counted in at least one chunk of a round; nobody is in one that was rejected."""
+    if value.is_rejected:
+        return 0
     return len({seat for bitmap in set(value.contributors) for seat in roster.contributors(bitmap)})
 
 

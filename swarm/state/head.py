@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from swarm.charter.epochs import Rules
 from swarm.clock import thread_cpu_s
 from swarm.state.chain import Mark
 from swarm.state.electorate import Electorate
@@ -18,6 +19,7 @@ from swarm.state.run import Run
 from swarm.vector.digest import Buffer, chunk_bytes, root_of_state, state_leaf
 from swarm.vector.grid import Vector
 from swarm.vector.recycle import Recycler
+from swarm.vector.secure_codes import pack_ranges
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Head:
     outer_VN: tuple[np.ndarray, ...]
     """Outer-optimiser vectors, float32 [N] each."""
     state_digest: bytes
+    rules: Rules
+    """In force after that round's record."""
     leaves: tuple[bytes, ...] = ()
     """Merkle leaves of the state, where they are known: donors hash the state where they are not."""
 
@@ -40,12 +44,12 @@ class Head:
         """State 0. The caller has checked its digest against the charter (`swarm.state.resume.state_zero`)."""
         outer_VN = tuple(np.zeros_like(base_N) for _ in range(run.rule.vectors))
         digest = bytes.fromhex(run.charter.model.state_digest)
-        return cls(0, NO_RECORD, Electorate.genesis(run), base_N, outer_VN, digest)
+        return cls(0, NO_RECORD, Electorate.genesis(run), base_N, outer_VN, digest, run.genesis.rules)
 
     @property
     def mark(self) -> Mark:
         """This head as a point of the chain: it judges what may follow."""
-        return Mark(self.round, self.record_digest, self.electorate, self.state_digest)
+        return Mark(self.round, self.record_digest, self.electorate, self.state_digest, self.rules)
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ class Successor:
     """Processor seconds that the outer step and the digest of its state took."""
     leaves: tuple[bytes, ...] = ()
     """Merkle leaves of the state."""
+    ranges: bytes = b""
+    """What secure sums of the round after go by (`Value.ranges`)."""
 
     def committed(self, run: Run, decided: Decided) -> Head:
         return Head(
@@ -68,8 +74,14 @@ class Successor:
             self.base_N,
             self.outer_VN,
             self.state_digest,
+            decided.rules or run.genesis.rules,
             self.leaves,
         )
+
+
+def unchanged(head: Head) -> Successor:
+    """What a rejected round leads to."""
+    return Successor(head.base_N, head.outer_VN, head.state_digest, 0.0, head.leaves)
 
 
 async def apply_mean(run: Run, head: Head, mean_N: Vector, vectors: Recycler) -> Successor:
@@ -93,6 +105,19 @@ async def apply_mean(run: Run, head: Head, mean_N: Vector, vectors: Recycler) ->
         await asyncio.sleep(0)
     in_order = tuple(leaf for of_vector in leaves for leaf in of_vector)
     return Successor(mean_N, outer_VN, root_of_state(in_order), cpu_s, in_order)
+
+
+async def next_ranges(run: Run, mean_N: Vector) -> bytes:
+    """The public ranges that follow from a round's mean, float32 [N]; empty without secure sums. Yields on the way."""
+    rule = run.secure
+    if rule is None:
+        return b""
+    found: list[Vector] = []
+    for chunk in range(run.grid.chunks):
+        mean_n = mean_N[run.grid.bounds(chunk)]
+        found.append(run.secure_codes.next_ranges(mean_n, kappa=rule.kappa, floor_rms=rule.floor_rms))
+        await asyncio.sleep(0)
+    return pack_ranges(np.concatenate(found))
 
 
 async def apply_results(run: Run, head: Head, results: Sequence[Buffer], vectors: Recycler) -> Successor:

@@ -3,20 +3,23 @@
 A record's identity is the digest of its value; which votes of the quorum it carries may differ from peer to peer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import blake3
 import msgspec
 
-from swarm.errors import ProtocolError
+from swarm.charter.epochs import Rules, followed
+from swarm.errors import CharterError, ProtocolError
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
 from swarm.state.electorate import Electorate
+from swarm.state.quality import check_quality
 from swarm.state.restarts import in_force
 from swarm.state.roster import Roster, read_roster
 from swarm.state.run import Run
+from swarm.vector.secure_codes import unpack_ranges
 
 DIGEST_BYTES = 32
 _REMEMBERED = 4
@@ -32,7 +35,7 @@ class Value(wire.Frame, frozen=True):
 
     run_id: str
     epoch: int
-    """Number of the charter amendment in force; 0 until there is one."""
+    """Number of the charter amendment in force; 0 until there is one. The roster names its digest as well."""
     round: int
     previous: bytes
     """Digest of the record before."""
@@ -45,6 +48,18 @@ class Value(wire.Frame, frozen=True):
     """Per chunk, a bitmap over the roster."""
     state_digest: bytes
     """State digest after this round."""
+    documents: tuple[bytes, ...] = ()
+    """Amendments and revocations that came into force with this round's roster: so records verify from the charter."""
+    candidate: bytes = b""
+    """State digest of what its quality votes are about; empty where the charter asks for none."""
+    quality: tuple[wire.Sealed, ...] = ()
+    """Members' votes on that candidate (swarm.state.quality), by peer id."""
+    is_rejected: bool = False
+    """Whether those votes leave the base as it was. Chunks and contributors are then what was rejected."""
+    amended_in: int = 0
+    """The last round before this one whose record has documents; 0 if none has."""
+    ranges: bytes = b""
+    """What secure sums of the next round go by: the ranges that follow from this round's mean; empty without them."""
 
 
 class Record(wire.Frame, frozen=True):
@@ -88,6 +103,54 @@ class Decided:
     roster: Roster
     voters: Electorate | None = None
     """Whose votes decided it; None if a record was taken at its word."""
+    rules: Rules | None = None
+    """In force from it on; None if a record was taken at its word."""
+
+
+def rules_after(rules: Rules, value: Value) -> Rules:
+    """The rules that a value was made under, given those in force after the record before it.
+
+    Raises:
+        ProtocolError: a document in it is not good, or it says something else than follows.
+    """
+    try:
+        after = followed(rules, value.documents, value.round)
+    except CharterError as error:
+        raise ProtocolError(f"a value of round {value.round}: {error}") from None
+    if (value.epoch, value.amended_in) != (after.epoch, rules.since):
+        raise ProtocolError(
+            f"a value of round {value.round} of epoch {value.epoch}, amended in round {value.amended_in}; it follows "
+            f"rules of epoch {after.epoch}, amended in round {rules.since}"
+        )
+    return after
+
+
+def kept_rules(run: Run, load_record: Callable[[int], bytes | None], value: Value) -> Rules:
+    """The rules of a value whose chain up to it was verified before it was saved.
+
+    Raises:
+        ProtocolError: a record with documents that they follow from is missing or damaged.
+    """
+    brought = [value]
+    while brought[-1].amended_in:
+        data = load_record(brought[-1].amended_in)
+        if data is None or brought[-1].amended_in >= brought[-1].round:
+            raise ProtocolError(f"the record of round {brought[-1].amended_in}, which brought rules, is not here")
+        brought.append(wire.decode(wire.decode(data, Record).value, Value))
+    rules = run.genesis.rules
+    for earlier in reversed(brought):
+        rules = rules_after(rules, earlier)
+    return rules
+
+
+def carried_documents(load_record: Callable[[int], bytes | None], since: int) -> list[bytes]:
+    """The documents of a kept chain whose last ones a record of round `since` brought. Raises ProtocolError."""
+    found: list[bytes] = []
+    while since and (data := load_record(since)) is not None:
+        value = wire.decode(wire.decode(data, Record).value, Value)
+        found += value.documents
+        since = value.amended_in if value.amended_in < since else 0
+    return found
 
 
 def value_digest(value: bytes) -> bytes:
@@ -112,10 +175,11 @@ def _read_value(
     data: bytes, run: Run, electorate: Electorate, round_number: int, previous: bytes, base_digest: bytes
 ) -> tuple[Value, Roster]:
     value = wire.decode(data, Value)
-    if (value.run_id, value.epoch, value.round) != (run.id, 0, round_number):
-        raise ProtocolError(f"a value of another run, epoch or round (wanted round {round_number}, got {value.round})")
+    if (value.run_id, value.round) != (run.id, round_number):
+        raise ProtocolError(f"a value of another run or round (wanted round {round_number}, got {value.round})")
     if value.previous != previous or value.base_digest != base_digest:
         raise ProtocolError(f"a value of round {round_number} that follows another history")
+    run = run.under(rules_after(run.rules, value))
     roster = read_roster(value.roster, run, base_digest)
     if roster.round != round_number or value.weights != roster.weights:
         raise ProtocolError("a value whose weights are not its roster's by the charter's policy")
@@ -126,10 +190,21 @@ def _read_value(
         raise ProtocolError(f"a value whose roster has no quorum of round {round_number}'s electorate in it")
     if not len(value.chunk_digests) == len(value.contributors) == run.grid.chunks:
         raise ProtocolError("a value with the wrong number of chunks")
+    _check_ranges(run, value)
     if {len(digest) for digest in (*value.chunk_digests, value.state_digest)} != {DIGEST_BYTES}:
         raise ProtocolError("a value with a digest of the wrong length")
     check_contributors(run, roster, value.contributors)
+    check_quality(run, roster, value)
     return value, roster
+
+
+def _check_ranges(run: Run, value: Value) -> None:
+    if run.secure is not None:
+        unpack_ranges(value.ranges, run.secure_codes.blocks(run.grid.elements))
+        if len(set(value.contributors)) != 1:
+            raise ProtocolError("a value of secure sums whose chunks hold different peers")
+    elif value.ranges:
+        raise ProtocolError("a value with ranges where no sums are secure")
 
 
 def check_contributors(run: Run, roster: Roster, contributors: Sequence[bytes]) -> None:
@@ -195,9 +270,11 @@ def _verify(
     by_ballot = count_votes(record.votes, run, round_number, digest)
     in_term = [voters for ballot, voters in by_ballot.items() if ballot.term == electorate.term]
     if not any(electorate.decides(voters, roster.peers) for voters in in_term):
-        most = max((len(voters & electorate.voters) for voters in in_term), default=0)
-        raise ProtocolError(f"a record of round {round_number} with {most} valid votes, {electorate.quorum} are needed")
-    return Decided(data, digest, value, roster, electorate)
+        most = float(max((electorate.voices.count(voters) for voters in in_term), default=0))
+        raise ProtocolError(
+            f"a record of round {round_number} with votes of {most:g} of {electorate.voices.all} voices: no quorum"
+        )
+    return Decided(data, digest, value, roster, electorate, rules_after(run.rules, value))
 
 
 _remembered = lru_cache(_REMEMBERED)(_verify)

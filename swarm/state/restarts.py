@@ -16,7 +16,7 @@ from functools import lru_cache
 from swarm.charter import restart as documents_of_founders
 from swarm.charter.restart import Restart
 from swarm.errors import CharterError, ProtocolError
-from swarm.state.electorate import Electorate
+from swarm.state.electorate import Electorate, named_members
 from swarm.state.run import Run
 
 MAX_PENDING = 16
@@ -28,7 +28,7 @@ _REMEMBERED = 64
 def read_restart(document: bytes, run: Run) -> Restart:
     """A founders' restart of this run, wherever its bytes came from. Raises ProtocolError if it is none."""
     try:
-        return documents_of_founders.verify_restart(documents_of_founders.decode(document), run.charter)
+        return documents_of_founders.verify_restart(documents_of_founders.decode(document), run.genesis.charter)
     except CharterError as error:
         raise ProtocolError(str(error)) from None
 
@@ -75,6 +75,7 @@ def restarted(
             term=restart.term,
             restarts=(*electorate.restarts, document),
             replaced=electorate,
+            members=named_members(restart.peers, restart.members),
         )
     return electorate
 

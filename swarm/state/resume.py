@@ -15,7 +15,7 @@ from swarm.errors import ProtocolError, StateError
 from swarm.net import wire
 from swarm.state.archive import Archive
 from swarm.state.chain import kept_mark
-from swarm.state.head import Head, apply_results
+from swarm.state.head import Head, apply_results, unchanged
 from swarm.state.run import Run
 from swarm.state.store import Store
 from swarm.vector.digest import root_of_state, state_digest, state_leaves
@@ -70,7 +70,7 @@ def _head_at(run: Run, store: Store, round_number: int) -> Head | None:
     mark = kept_mark(run, store.load_record, round_number)
     if mark is None or mark.state_digest != state_digest(run.grid, vectors[0], vectors[1:]):
         return None
-    return Head(round_number, mark.digest, mark.electorate, vectors[0], vectors[1:], mark.state_digest)
+    return Head(round_number, mark.digest, mark.electorate, vectors[0], vectors[1:], mark.state_digest, mark.rules)
 
 
 async def _replay(run: Run, store: Store, head: Head, say: Callable[[str], None], until: int) -> Head:
@@ -83,6 +83,9 @@ async def _replay(run: Run, store: Store, head: Head, say: Callable[[str], None]
             say(f"the record of round {head.round + 1} is damaged: it is kept aside, and the swarm is asked for it")
             store.set_aside_record(head.round + 1)
             return head
+        if decided.value.is_rejected:
+            head = unchanged(head).committed(run, decided)
+            continue
         results = [archive.result(decided.value, decided.digest, chunk) for chunk in range(run.grid.chunks)]
         present = [data for data in results if data is not None]
         if len(present) < run.grid.chunks:

@@ -1,5 +1,6 @@
 """Who is in one attempt: a leader's sealed list of sealed joins, checked, in one order for everybody."""
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -7,12 +8,17 @@ from functools import cached_property, lru_cache
 import blake3
 
 from swarm.charter import passport as passports
-from swarm.charter.admission import Admitted, Refused, admit
-from swarm.errors import PassportError, ProtocolError
+from swarm.charter.admission import Admitted, Refused
+from swarm.charter.epochs import RulesId
+from swarm.errors import PassportError, ProtocolError, RulesApartError
 from swarm.identity.peer_id import PeerId
+from swarm.identity.remembered import Remembered
 from swarm.net import wire
 from swarm.net.transport import Buffer
+from swarm.sovereignty.privacy import fault_of
 from swarm.state.run import Run
+from swarm.state.voices import Voices, voices
+from swarm.vector.masks import KEY_BYTES
 
 MAX_BPS = 2**43
 """Bits per second a join may claim; only how chunks are shared out depends on it."""
@@ -21,8 +27,8 @@ _REMEMBERED_ROSTERS = 4
 """One round shows each peer the same roster up to four times: closed, proposed, voted for, on record."""
 _REMEMBERED_ROSTER_BYTES = 8 * 1024 * 1024
 """Longer ones are read anew each time; 4096 joins are about 5 MB."""
-_REMEMBERED_JOINS = 4096
-"""A leader sees each join twice: when its author sits down, and in the roster it closes."""
+_REMEMBERED_JOINS = 2
+"""Of one author. A leader sees each join twice: when its author sits down, and in the roster it closes."""
 _REMEMBERED_JOIN_BYTES = 4 * 1024
 """The same for joins: those that carry a vote for a value are as long as that value."""
 
@@ -40,6 +46,7 @@ class Seat:
     up_bps: int = 0
     down_bps: int = 0
     tokens_per_s: float = 0.0
+    mask_key: bytes = b""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +61,8 @@ class Roster:
     seats: tuple[Seat, ...]
     weights: tuple[int, ...]
     """Integer weight of each seat; counts only for seats that contribute."""
+    digest: bytes = b""
+    """SHA-256 of the bytes its leader signed."""
 
     @cached_property
     def index(self) -> dict[PeerId, int]:
@@ -66,6 +75,11 @@ class Roster:
     @cached_property
     def regions(self) -> dict[PeerId, str]:
         return {seat.peer: seat.region for seat in self.seats}
+
+    @cached_property
+    def voices(self) -> Voices:
+        """How much each of these peers counts among them, without any witness."""
+        return voices(self.peers, (), {seat.peer: seat.member for seat in self.seats})
 
     @cached_property
     def _named(self) -> dict[bytes, tuple[int, ...]]:
@@ -108,10 +122,14 @@ class Roster:
         Whoever has a mean and what its own region gave can tell what the others gave, so each region in it must stand
         for at least `least_members` distinct members.
         """
+        return all(members >= least_members for members in self.members_by_region(numbers).values())
+
+    def members_by_region(self, numbers: Iterable[int]) -> dict[str, int]:
+        """Distinct members among these seats, by region."""
         by_region: dict[str, set[str]] = {}
         for number in numbers:
             by_region.setdefault(self.seats[number].region, set()).add(self.seats[number].member)
-        return all(len(members) >= least_members for members in by_region.values())
+        return {region: len(members) for region, members in by_region.items()}
 
     def members_in(self, bitmap: bytes) -> int:
         """Distinct members in an aggregate."""
@@ -128,6 +146,12 @@ def result_digest(contributors: bytes, data: Buffer) -> bytes:
     return blake3.blake3(len(contributors).to_bytes(4, "little") + contributors).update(data).digest()
 
 
+def told_rules(rules: RulesId) -> str:
+    """The rules in a few words, for a reason."""
+    amendment = f" ({rules.amendment.hex()[:8]})" if rules.amendment else ""
+    return f"epoch {rules.epoch}{amendment}, revocation list {rules.revocations.hex()[:8] or 'empty'}"
+
+
 def read_join(sealed: wire.Sealed, run: Run) -> tuple[wire.Join, Seat]:
     """A join whose signature and passport hold (expiry is judged when its stream is admitted).
 
@@ -136,8 +160,9 @@ def read_join(sealed: wire.Sealed, run: Run) -> tuple[wire.Join, Seat]:
     Raises:
         ProtocolError: anything about it is wrong.
     """
-    read = _remembered_join if len(sealed.payload) <= _REMEMBERED_JOIN_BYTES else _read_join
-    return read(sealed, run)
+    if len(sealed.payload) > _REMEMBERED_JOIN_BYTES:
+        return _read_join(sealed, run)
+    return _remembered_join(sealed.author, sealed, run)
 
 
 def _read_join(sealed: wire.Sealed, run: Run) -> tuple[wire.Join, Seat]:
@@ -148,17 +173,24 @@ def _read_join(sealed: wire.Sealed, run: Run) -> tuple[wire.Join, Seat]:
         signed = passports.decode(join.passport)
     except PassportError as error:
         raise ProtocolError(str(error)) from None
-    match admit(signed, sealed.author, run.charter, run.id, signed.payload.not_before):
+    match run.rules.admit(signed, sealed.author, signed.payload.not_before):
         case Refused(reason):
             raise ProtocolError(f"a join with a passport that is refused: {reason}")
         case Admitted(passport):
-            pass
+            if passport.role != "peer":
+                raise ProtocolError("a join of an observer, who takes no part")
+    if run.genesis_members.get(sealed.author, passport.member) != passport.member:
+        raise ProtocolError("a join of a genesis peer with another member's passport than the charter says")
     if not 0 <= join.tokens <= wire.MAX_ROUND:
         raise ProtocolError("a join with an impossible number of tokens")
     if not 0 <= join.tokens_per_s <= wire.MAX_ROUND:
         raise ProtocolError("a join with an impossible pace")
+    if join.privacy is not None and (fault := fault_of(join.privacy)) is not None:
+        raise ProtocolError(f"a join whose statement of privacy is none: {fault}")
     if not (0 <= join.up_bps <= MAX_BPS and 0 <= join.down_bps <= MAX_BPS):
         raise ProtocolError("a join with an impossible rate")
+    if len(join.mask_key) != (KEY_BYTES if run.secure is not None and join.contributes else 0):
+        raise ProtocolError("a join without the mask key that the charter's aggregation takes, or with one too many")
     seat = Seat(
         peer=sealed.author,
         member=passport.member,
@@ -169,11 +201,18 @@ def _read_join(sealed: wire.Sealed, run: Run) -> tuple[wire.Join, Seat]:
         up_bps=join.up_bps,
         down_bps=join.down_bps,
         tokens_per_s=join.tokens_per_s,
+        mask_key=join.mask_key,
     )
     return join, seat
 
 
-_remembered_join = lru_cache(_REMEMBERED_JOINS)(_read_join)
+def is_still_admitted(sealed: wire.Sealed, run: Run) -> bool:
+    """Whether the passport of a join that held once is one that these rules admit; its expiry is not asked."""
+    signed = passports.decode(wire.decode(sealed.payload, wire.Join).passport)
+    return isinstance(run.rules.admit(signed, sealed.author, signed.payload.not_before), Admitted)
+
+
+_remembered_join = Remembered(_read_join, authors=wire.MAX_PEERS, each=_REMEMBERED_JOINS)
 
 
 def read_roster(sealed: wire.Sealed, run: Run, base_digest: bytes) -> Roster:
@@ -192,6 +231,8 @@ def _read_roster(sealed: wire.Sealed, run: Run, base_digest: bytes) -> Roster:
     roster = wire.unseal(sealed, wire.Roster)
     if roster.ballot.leader != sealed.author or roster.run_id != run.id:
         raise ProtocolError("a roster that is not its leader's, or of another run")
+    if roster.rules != run.rules.in_force:
+        raise RulesApartError(f"a roster under {told_rules(roster.rules)}; here it is {told_rules(run.rules.in_force)}")
     if not 1 <= len(roster.joins) <= wire.MAX_PEERS:
         raise ProtocolError(f"a roster of {len(roster.joins)} peers")
     seats: dict[PeerId, Seat] = {}
@@ -199,6 +240,8 @@ def _read_roster(sealed: wire.Sealed, run: Run, base_digest: bytes) -> Roster:
         join, seat = read_join(sealed_join, run)
         if (join.round, join.ballot, join.base_digest) != (roster.round, roster.ballot, base_digest):
             raise ProtocolError("a roster with a join for another round, ballot or base")
+        if join.rules != roster.rules:
+            raise ProtocolError(f"a roster under {told_rules(roster.rules)} with a join under {told_rules(join.rules)}")
         if seat.peer in seats:
             raise ProtocolError("a roster with a peer in it twice")
         seats[seat.peer] = seat
@@ -209,7 +252,7 @@ def _read_roster(sealed: wire.Sealed, run: Run, base_digest: bytes) -> Roster:
         weights = run.weights([seat.tokens for seat in ordered], [seat.member for seat in ordered])
     except ValueError as error:
         raise ProtocolError(f"this roster cannot keep the charter's cap: {error}") from None
-    return Roster(roster.round, roster.ballot, ordered, weights)
+    return Roster(roster.round, roster.ballot, ordered, weights, hashlib.sha256(sealed.payload).digest())
 
 
 _remembered_roster = lru_cache(_REMEMBERED_ROSTERS)(_read_roster)

@@ -1,16 +1,21 @@
-"""What every peer of a run derives from the charter once: its grid, codec, outer rule and weights."""
+"""What every peer of a run derives from the charter in force, once: its grid, codec, outer rule and weights.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+There is one `Run` for each set of rules that was ever in force; `under` leads from any of them to any other.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
-from swarm.charter.manifest import Charter, Nesterov, Outer
-from swarm.charter.signing import run_id
+from swarm.charter.epochs import Rules
+from swarm.charter.manifest import Charter, Nesterov, Outer, SecureSum
 from swarm.errors import ProtocolError
+from swarm.identity.peer_id import PeerId
 from swarm.vector.bounds import Buffer
 from swarm.vector.codec import Codec, make_codec
 from swarm.vector.grid import Grid
 from swarm.vector.outer import AdamWRule, NesterovRule, OuterRule
+from swarm.vector.secure_codes import SecureCodes
 from swarm.vector.weights import capped_weights
 
 _QUANTISED = 1.05
@@ -35,10 +40,40 @@ class Run:
     """A verified charter and what follows from it. Equal to itself only: a cheap key for what it judged."""
 
     charter: Charter
+    """The one in force: the genesis charter, or an amendment's."""
+    amended: Rules | None = None
+    """None under the genesis charter while nothing is revoked."""
+    _origin: "Run | None" = field(default=None, repr=False)
+    _family: "dict[Rules, Run]" = field(default_factory=dict["Rules", "Run"], repr=False)
 
     @cached_property
+    def rules(self) -> Rules:
+        return self.amended or Rules.genesis(self.charter)
+
+    @property
+    def genesis(self) -> "Run":
+        """The run as it began."""
+        return self._origin or self
+
+    def under(self, rules: Rules) -> "Run":
+        """This run under other rules of its own; always the same one for the same rules."""
+        genesis = self.genesis
+        if rules == genesis.rules:
+            return genesis
+        if rules not in genesis._family:
+            genesis._family[rules] = Run(rules.charter, rules, genesis)
+        return genesis._family[rules]
+
+    @property
     def id(self) -> str:
-        return run_id(self.charter)
+        """The same under all of its rules."""
+        return self.rules.run_id
+
+    @cached_property
+    def genesis_members(self) -> Mapping[PeerId, str]:
+        """Whose the genesis peers are, as far as the charter says."""
+        genesis = self.charter.genesis
+        return {peer: name for peer, name in zip(genesis.peers, genesis.members, strict=False) if name}
 
     @cached_property
     def grid(self) -> Grid:
@@ -49,13 +84,27 @@ class Run:
         return make_codec(self.charter.reduce.codec, self.charter.reduce.block_elements)
 
     @cached_property
+    def secure(self) -> SecureSum | None:
+        """The charter's rule for secure sums; None where owners see single updates."""
+        rule = self.charter.aggregation
+        return rule if isinstance(rule, SecureSum) else None
+
+    @cached_property
+    def secure_codes(self) -> SecureCodes:
+        """The codes that secure sums add. The charter has a rule for them."""
+        assert self.secure is not None
+        return SecureCodes(self.secure.bits, self.secure.block_elements)
+
+    @cached_property
     def rule(self) -> OuterRule:
         return outer_rule(self.charter.outer)
 
     @property
     def least_members(self) -> int:
         """Members an aggregate must hold to go to every region: 1 where there is only one."""
-        return self.charter.reduce.min_contributors if len(self.charter.regions) > 1 else 1
+        if self.secure is not None and self.secure.across_regions:
+            return 1  # what crosses is masked among all members, so no region's part of it can be told
+        return self.charter.reduce.least_members if len(self.charter.regions) > 1 else 1
 
     def check_norm(self, data: Buffer, elements: int) -> None:
         """Refuses an encoded part, sum or result above the charter's norm bound; a mean of what keeps it keeps it too.

@@ -2,11 +2,13 @@
 
     STATE/acceptor              promises and votes of the open round; rewritten atomically, synced before a vote is sent
     STATE/restarts              the founders' restarts this peer has taken last (swarm.state.restarts)
+    STATE/governance/*          amendments and revocations, one per file (swarm.state.shelf)
     STATE/records/000007        commit record of round 7
     STATE/results/000007-ab12   encoded results of a value of round 7, in grid order; the last KEPT_ROUNDS rounds
     STATE/snapshots/000007      base and outer-optimiser state after round 7 (safetensors); the last two, or as many as
                                 `tapestry peer --checkpoints` says
     STATE/residual              what of this peer's updates was not delivered yet (swarm.state.checkpoints)
+    STATE/spent                 the last round in which this peer revealed a self-mask (swarm.round.secure)
 
 Nothing is overwritten in place: files are written beside, synced, renamed. What cannot be read is never deleted here.
 """
@@ -20,6 +22,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from swarm.charter.epochs import MAX_DOCUMENT_BYTES
 from swarm.errors import StateError
 from swarm.state.disk import read_file, remove_half_written, told, write_file
 from swarm.state.tensors import safetensors_parts
@@ -41,6 +44,11 @@ class Store(Protocol):
     async def save_acceptor(self, data: bytes) -> None: ...
     def load_restarts(self) -> bytes | None: ...
     async def save_restarts(self, data: bytes) -> None: ...
+    def load_documents(self) -> Sequence[bytes]:
+        """Governance documents, those that were put there by hand included."""
+        ...
+
+    async def save_document(self, name: str, data: bytes) -> None: ...
     def load_record(self, round_number: int) -> bytes | None: ...
     async def save_record(self, round_number: int, data: bytes) -> None: ...
     async def save_results(self, round_number: int, digest: bytes, results: Sequence[Buffer]) -> None: ...
@@ -68,6 +76,10 @@ class Store(Protocol):
 
     async def save_residual(self, parts: Sequence[Buffer]) -> None: ...
     def load_residual(self) -> bytes | None: ...
+    async def save_spent(self, round_number: int) -> None: ...
+    def load_spent(self) -> int:
+        """The last round in which this peer revealed a self-mask (swarm.round.secure); 0 if there was none."""
+        ...
 
 
 class DiskStore:
@@ -81,7 +93,7 @@ class DiskStore:
         self.folder = folder
         self._kept_snapshots = kept_snapshots
         try:
-            for name in ("records", "results", "snapshots"):
+            for name in ("governance", "records", "results", "snapshots"):
                 (folder / name).mkdir(parents=True, exist_ok=True)
                 remove_half_written(folder / name)
             remove_half_written(folder)
@@ -99,6 +111,16 @@ class DiskStore:
 
     async def save_restarts(self, data: bytes) -> None:
         await write_file(self.folder / "restarts", [data])
+
+    def load_documents(self) -> Sequence[bytes]:
+        folder = self.folder / "governance"
+        with told(folder):
+            paths = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.endswith(".new"))
+            paths = [path for path in paths if path.stat().st_size <= MAX_DOCUMENT_BYTES]
+        return [data for path in paths if (data := read_file(path)) is not None]
+
+    async def save_document(self, name: str, data: bytes) -> None:
+        await write_file(self.folder / "governance" / name, [data])
 
     def load_record(self, round_number: int) -> bytes | None:
         return read_file(self.folder / "records" / _name(round_number))
@@ -131,9 +153,7 @@ class DiskStore:
                 (self.folder / "snapshots" / _name(old)).unlink(missing_ok=True)
 
     def snapshots(self) -> Sequence[int]:
-        with told(self.folder / "snapshots"):
-            names = [path.name for path in (self.folder / "snapshots").iterdir()]
-        return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+        return snapshot_rounds(self.folder)
 
     def load_snapshot(self, round_number: int) -> tuple[np.ndarray, ...] | None:
         try:
@@ -158,8 +178,38 @@ class DiskStore:
     def load_residual(self) -> bytes | None:
         return read_file(self.folder / "residual")
 
+    async def save_spent(self, round_number: int) -> None:
+        await write_file(self.folder / "spent", [str(round_number).encode()])
+
+    def load_spent(self) -> int:
+        data = read_file(self.folder / "spent") or b"0"
+        if not data.isdigit():
+            raise StateError(f"{self.folder / 'spent'} is corrupted: it says which update may not be sent again")
+        return int(data)
+
+    def drop_residual(self) -> None:
+        """Forgets it, with the data it was made from. Raises StateError."""
+        with told(self.folder / "residual"):
+            (self.folder / "residual").unlink(missing_ok=True)
+
     def _results_path(self, round_number: int, digest: bytes) -> Path:
         return self.folder / "results" / f"{_name(round_number)}-{digest.hex()[:32]}"
+
+
+def snapshot_rounds(folder: Path) -> Sequence[int]:
+    """Rounds with a snapshot in a state folder, whether or not it is opened as a store, newest first. StateError."""
+    return _rounds(folder / "snapshots")
+
+
+def result_rounds(folder: Path) -> Sequence[int]:
+    """Rounds with results in a state folder, newest first. Raises StateError."""
+    return _rounds(folder / "results")
+
+
+def _rounds(folder: Path) -> Sequence[int]:
+    with told(folder):
+        names = [path.name.partition("-")[0] for path in folder.iterdir()] if folder.exists() else []
+    return sorted({int(name) for name in names if name.isdecimal()}, reverse=True)
 
 
 class MemoryStore:
@@ -169,8 +219,10 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._residual: bytes | None = None
+        self._spent = 0
         self._acceptor: bytes | None = None
         self._restarts: bytes | None = None
+        self._documents: dict[str, bytes] = {}
         self._records: dict[int, bytes] = {}
         self._results: dict[tuple[int, bytes], bytes] = {}
         self._snapshots: dict[int, tuple[np.ndarray, ...]] = {}
@@ -186,6 +238,12 @@ class MemoryStore:
 
     async def save_restarts(self, data: bytes) -> None:
         self._restarts = data
+
+    def load_documents(self) -> Sequence[bytes]:
+        return list(self._documents.values())
+
+    async def save_document(self, name: str, data: bytes) -> None:
+        self._documents[name] = data
 
     def load_record(self, round_number: int) -> bytes | None:
         return self._records.get(round_number)
@@ -227,6 +285,12 @@ class MemoryStore:
 
     def load_residual(self) -> bytes | None:
         return self._residual
+
+    async def save_spent(self, round_number: int) -> None:
+        self._spent = round_number
+
+    def load_spent(self) -> int:
+        return self._spent
 
 
 def _name(round_number: int) -> str:

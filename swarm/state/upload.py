@@ -36,7 +36,13 @@ class Upload:
         match event:
             case events.RosterReady():
                 self._is_yielding = True
-            case events.RoundCommitted() | events.RoundAborted() | events.RoundInDoubt() | events.CaughtUp():
+            case (
+                events.RoundCommitted()
+                | events.RoundRejected()
+                | events.RoundAborted()
+                | events.RoundInDoubt()
+                | events.CaughtUp()
+            ):
                 self._is_yielding = False
                 self._free_s = 0.0
                 self._changed.fire()

@@ -10,6 +10,7 @@ bugs       no task of any peer died of an exception
 """
 
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,7 +48,7 @@ def check_bugs(sim: "Simulation") -> None:
 def check_heads(sim: "Simulation") -> None:
     by_round: dict[int, set[str]] = {}
     for peer in sim.peers.values():
-        for event in peer.of(events.RoundCommitted):
+        for event in (*peer.of(events.RoundCommitted), *peer.of(events.RoundRejected)):
             by_round.setdefault(event.round, set()).add(event.state_digest)
         if peer.engine is not None and peer.engine.ctx is not None:
             head = peer.engine.ctx.head
@@ -82,6 +83,8 @@ def _chain(sim: "Simulation", peer: "SimPeer") -> Iterator[Decided]:
     while (data := peer.store.load_record(number)) is not None:
         decided = verify_record(data, run, electorate, round_number=number, previous=previous, base_digest=base_digest)
         yield decided
+        assert decided.rules is not None, "a verified record says under which rules it was made"
+        run = run.under(decided.rules)
         electorate, previous = Electorate.after(run, decided.roster, decided.voters), decided.digest
         base_digest, number = decided.value.state_digest, number + 1
 
@@ -91,6 +94,9 @@ def check_replay(sim: "Simulation", chain: list[Decided]) -> None:
     vectors = (sim.base_zero(), *(np.zeros(run.grid.elements, np.float32) for _ in range(run.rule.vectors)))
     written = {digest: data for peer in sim.peers.values() for digest, data in peer.disk.results.items()}
     for decided in chain:
+        if decided.value.is_rejected:
+            assert decided.value.state_digest == decided.value.base_digest
+            continue
         results = written.get(decided.digest)
         assert results is not None, f"round {decided.value.round} is committed and its results are on no disk"
         for chunk, data in enumerate(results):
@@ -130,6 +136,18 @@ def _states(peer: "SimPeer") -> Iterator[AcceptorState]:
         yield state
 
 
+def is_majority(electorate: Electorate, peers: set[str]) -> bool:
+    """Whether these are a quorum, counted the slow obvious way: one voice for each member and for each witness."""
+    member_of = dict(electorate.members)
+    groups: dict[str, set[str]] = {}
+    for peer in electorate.peers - electorate.witnesses:
+        groups.setdefault(member_of.get(peer, peer), set()).add(peer)
+    if len(groups) == 1:
+        groups = {peer: {peer} for peer in electorate.peers}
+    groups |= {witness: {witness} for witness in electorate.witnesses}
+    return sum(Fraction(len(group & peers), len(group)) for group in groups.values()) > Fraction(len(groups), 2)
+
+
 def check_agreement(sim: "Simulation", chain: list[Decided]) -> None:
     voters: dict[Vote, set[str]] = {}
     for peer in sim.peers.values():
@@ -150,7 +168,7 @@ def check_agreement(sim: "Simulation", chain: list[Decided]) -> None:
     chosen: dict[int, wire.Ballot] = {}
     for (number, ballot, digest), peers in sorted(voters.items()):
         electorate = electorates.get(number)
-        if electorate is None or len(peers & electorate.voters) < electorate.quorum:
+        if electorate is None or not is_majority(electorate, peers):
             continue
         chosen.setdefault(number, ballot)
         assert committed.get(number, digest) == digest, f"round {number} has a record and a quorum for something else"

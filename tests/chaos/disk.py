@@ -57,6 +57,14 @@ class Mount:
         await self._disk.files.save_restarts(data)
         self._after()
 
+    def load_documents(self) -> Sequence[bytes]:
+        return self._disk.files.load_documents()
+
+    async def save_document(self, name: str, data: bytes) -> None:
+        await self._before()
+        await self._disk.files.save_document(name, data)
+        self._after()
+
     def load_record(self, round_number: int) -> bytes | None:
         return self._disk.files.load_record(round_number)
 
@@ -95,6 +103,14 @@ class Mount:
 
     def load_residual(self) -> bytes | None:
         return self._disk.files.load_residual()
+
+    async def save_spent(self, round_number: int) -> None:
+        await self._before()
+        await self._disk.files.save_spent(round_number)
+        self._after()
+
+    def load_spent(self) -> int:
+        return self._disk.files.load_spent()
 
     def set_aside_snapshot(self, round_number: int) -> None:
         self._write_now(lambda: self._disk.files.set_aside_snapshot(round_number))

@@ -326,7 +326,7 @@ class Schedule:
                     if not any(value_digest(state.accepted.value) in giver.disk.results for giver in givers):
                         return False
         return all(
-            len(electorate.voters & ids) >= electorate.quorum and electorate.peers & {giver.id for giver in givers}
+            electorate.has_quorum(ids) and electorate.peers & {giver.id for giver in givers}
             for electorate in electorates
         ) and any(self.last_round(giver.number) == head for giver in givers)
 

@@ -135,6 +135,46 @@ def test_a_region_of_too_few_members_sends_no_sum_and_keeps_its_updates() -> Non
     run_virtual(main())
 
 
+def test_two_peers_of_one_member_are_one_member_at_the_border() -> None:
+    """Three peers, and two of them are of one member: with three members asked for, nothing of that region crosses."""
+
+    async def main() -> None:
+        charter = make_charter(6, members=5, elements=6 * CHUNK, chunk_elements=CHUNK, min_contributors=3)
+        sim = Simulation(charter, seed=4, rounds=ROUNDS)
+        border = Border({})
+        where = {0: "JP", 1: "DE", 2: "DE", 3: "DE", 4: "JP", 5: "JP"}  # peers 0 and 5 are both of member 0
+        for number, code in where.items():
+            border.region_of[sim._machine(number).id] = code
+        sim.network.on_frame = border.on_frame
+        for number, code in where.items():
+            await sim.start(number, jurisdiction=code)
+        await sim.until_round(ROUNDS)
+        await sim.finish()
+        sim.check()
+        assert border.crossed["Part"] == border.left["Sum from JP"] == 0
+        inside = {sim.peers[number].id for number in (1, 2, 3)}
+        for event in sim.peers[1].of(events.RoundCommitted):
+            assert set(event.contributors) == inside and event.crossed == "members"
+
+    run_virtual(main())
+
+
+def test_where_the_charter_lets_single_updates_cross_the_report_says_so() -> None:
+    async def main() -> None:
+        made = make_charter(3, min_contributors=3)
+        reduce = msgspec.structs.replace(made.reduce, single_update_may_cross=True)
+        sim = Simulation(msgspec.structs.replace(made, reduce=reduce), seed=4, rounds=2)
+        for number, code in enumerate(("DE", "DE", "JP")):
+            await sim.start(number, jurisdiction=code)
+        await sim.until_round(2)
+        await sim.finish()
+        sim.check()
+        for event in sim.peers[0].of(events.RoundCommitted):
+            assert len(event.contributors) == 3 and event.crossed == "single"
+
+    run_virtual(main())
+
+
 def test_what_a_small_region_could_not_send_waits_and_goes_when_it_has_grown(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two of a region wait for a third: the residual of each is then all it ever trained, and it is all sent."""
     left: dict[str, float] = {}

@@ -231,7 +231,8 @@ def _allowed_for_silence_s(sim: Simulation, survivors: list[int]) -> float:
     the pauses after two failed attempts (2 s each at the longest: swarm.round.round).
     """
     contexts = [context(sim, number) for number in survivors]
-    join_s, reduce_s, vote_s = (max(ctx.limit_s(phase, 2) for ctx in contexts) for phase in Phase)
+    phases = (Phase.JOIN, Phase.REDUCE, Phase.VOTE)
+    join_s, reduce_s, vote_s = (max(ctx.limit_s(phase, 2) for ctx in contexts) for phase in phases)
     return join_s + 4 * reduce_s + vote_s + 4.0 + 2 * 3.0 + 2 * 2.0
 
 

@@ -1,7 +1,7 @@
 """Made-up frames: a hypothesis strategy for every type that crosses the wire, derived from its fields."""
 
 from types import UnionType
-from typing import Union, get_args, get_origin, get_type_hints
+from typing import Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from hypothesis import strategies as st
@@ -48,6 +48,8 @@ def _field(hint: object) -> st.SearchStrategy:
         return plain[hint]
     if get_origin(hint) in (Union, UnionType):
         return st.one_of(*(_field(part) for part in get_args(hint)))
+    if get_origin(hint) is Literal:
+        return st.sampled_from(get_args(hint))
     if get_origin(hint) is tuple:
         return st.lists(_field(get_args(hint)[0]), max_size=3).map(tuple)
     return of(hint)

@@ -107,6 +107,8 @@ HARMLESS: dict[str, Make] = {
     "state: round below zero": lambda ctx: wire.GetState(-1, (0,)),
     "state: one piece many times": lambda ctx: wire.GetState(0, (0,) * 3000),
     "call: another round": lambda ctx: wire.CallToAttempt(HUGE, led(ctx, HUGE)),
+    "documents: nonsense": lambda ctx: wire.PushDocuments((b"", b"{}", b"\xc1" * 40)),
+    "documents: too many": lambda ctx: wire.PushDocuments((b"{}",) * 10_000),
     "record: round far ahead": lambda ctx: pushed(ctx, HUGE),
     "record: round below zero": lambda ctx: pushed(ctx, -1),
 }

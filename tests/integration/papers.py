@@ -33,7 +33,7 @@ MODEL = {
     "pad_token_id": None,
 }
 TRAINING = manifest.Training(inner_steps=2, batch_size=1, sequence_length=32)
-_POLICY = """version = 1
+_POLICY = """version = 2
 
 [[dataset]]
 name = "made-up"
@@ -42,6 +42,7 @@ label = "open"
 residency = "DE"
 licence = "CC0-1.0"
 language = "de"
+uses = ["shared-base"]
 """
 
 

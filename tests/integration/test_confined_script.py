@@ -45,7 +45,7 @@ report = dict(
 json.dump(report, open(os.environ["TAPESTRY_SCRATCH"] + "/report.json", "w"))
 """
 POLICY = """
-version = 1
+version = 2
 isolation = "{isolation}"
 [[dataset]]
 name = "texts"
@@ -54,6 +54,7 @@ label = "open"
 residency = "DE"
 licence = "CC0-1.0"
 language = "de"
+uses = ["shared-base"]
 """
 
 

@@ -19,6 +19,7 @@ from swarm.sovereignty.reconcile import reconcile
 from swarm.state.store import KEPT_SNAPSHOTS
 from tests.integration.conftest import Crew
 from tests.integration.processes import Peer, Terminal, command_line, descendants, is_alive, wait_for
+from tests.screens.swarm import Dashboard, observer_papers
 
 PARTS = ("swarm.node", "peers.trainer", "p2pd")
 
@@ -53,7 +54,8 @@ def test_three_peers_hold_the_same_base_and_every_byte_has_a_permit(crew: Crew) 
         assert any("the node process" in note.text and "the data" in note.text for note in peer.happened(events.Note))
         reported = peer.happened(events.BytesOut)[-1].by_kind
         lines = peer.ledger()
-        assert all(line["permit"] and line["peer"] and line["bytes"] > 0 for line in lines)
+        assert all(line["permit"] and line["peer"] for line in lines)
+        assert all((line["bytes"] > 0) == (line["kind"] != "decision") for line in lines)
         # Who is alone in its region has nobody to send its update to: what crosses the border is a sum.
         gives = "sum" if peer is crew["cy"] else "update"
         assert {gives, "result", "announce"} <= {line["kind"] for line in lines}, reported
@@ -78,6 +80,29 @@ def test_peers_hold_each_others_ledgers_to_what_was_signed(crew: Crew) -> None:
     for one, other in ((three[0], three[1]), (three[2], three[0])):
         found = reconcile(one.state / "ledger.jsonl", other.state / "ledger.jsonl")
         assert not found.faults and all(each.agreed_frames > 0 for each in found.directions)
+
+
+def test_an_observer_watches_verified_rounds_and_is_nobodys_peer(crew: Crew, tmp_path: Path) -> None:
+    papers = observer_papers(crew.papers, tmp_path)
+    shown = Dashboard(crew.bootstrap.start(), *papers.words())
+    try:
+
+        def has_everything() -> bool:
+            seen = shown.view()
+            told = [row for row in seen.peers if row.isolation and row.loss is not None and row.sent_bytes]
+            verified = [
+                row for row in seen.rounds if row.verified and row.votes is not None and row.seconds is not None
+            ]
+            return len(told) == 3 and bool(verified) and bool(seen.links.names) and seen.totals.across_bytes > 0
+
+        wait_for("figures of all three and a verified round", has_everything)
+        seen = shown.view()
+        assert not any(row.apart for row in seen.rounds)
+        assert {row.region for row in seen.peers} == {"eu", "asia"} and len(seen.peers) == 3
+        assert any(line["kind"] == "observed" for line in crew["ada"].ledger())
+        assert not any(peer.happened(events.FrameRefused) for peer in (crew["ada"], crew["bo"], crew["cy"]))
+    finally:
+        shown.close()
 
 
 def test_a_stopped_node_catches_up_and_the_others_go_on(crew: Crew) -> None:

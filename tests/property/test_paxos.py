@@ -2,13 +2,15 @@
 
 Peers are acceptors and may lead. Messages are reordered, dropped and duplicated; a crash loses everything but what the
 acceptor made durable, and may fall between the write and the message it allows. A leader that comes back may lead the
-same ballot again. A value counts as chosen as soon as a quorum has it on disk, whoever knows of it.
+same ballot again. A value counts as chosen as soon as a quorum has it on disk, whoever knows of it. Quorums are of
+members' voices: some peers are of one member, and a value may be a rejection like any other (the quality votes that
+came in before its leader proposed decide which it is).
 
 Two drivers for one model: a stateful machine, which shrinks what it finds, and seeded random walks, which get further.
 """
 
 import random
-from collections.abc import Sequence, Set
+from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass, field
 
 import pytest
@@ -19,6 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from swarm.identity.peer_id import PeerId
 from swarm.net.wire import Accepted, Ballot
 from swarm.round.acceptor import AcceptorState, accept, highest, promise
+from swarm.state.voices import voices
 
 ROUND = 1
 NAMES = tuple(PeerId(name) for name in "abcde")
@@ -54,16 +57,33 @@ class Leading:
 class Model:
     """Peers 0..count-1, what is on their disks, and what is on its way."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, members: str = "") -> None:
+        """`members[n]` is the member of peer n; each is its own if there are none."""
         self.disks = [AcceptorState(0) for _ in range(count)]
         self.leading: dict[int, Leading] = {}
         self.network: list[Promised | Proposed] = []
         self.votes: dict[tuple[Ballot, bytes], set[int]] = {}
         self.proposed: dict[Ballot, bytes] = {}
-        self.quorum = count // 2 + 1
+        peers = [PeerId(str(peer)) for peer in range(count)]
+        self.voices = voices(peers, (), dict(zip(peers, members, strict=False)))
+        self.is_against: dict[int, bool] = {}
+        """What peers have said of the candidate; it is with the leader, or lost with it."""
 
     def chosen(self) -> set[bytes]:
-        return {value for (_, value), voters in self.votes.items() if len(voters) >= self.quorum}
+        return {value for (_, value), voters in self.votes.items() if self.is_quorum(voters)}
+
+    def is_quorum(self, peers: Collection[int]) -> bool:
+        return self.voices.is_majority(PeerId(str(peer)) for peer in peers)
+
+    def score(self, peer: int, is_against: bool) -> None:
+        """A quality vote reaches whoever leads; it may come late, again, or differ from an earlier one."""
+        self.is_against[peer] = is_against
+
+    def value(self) -> bytes:
+        """A new candidate, or its rejection: every one of them is another value."""
+        against = sum(self.is_against.values())
+        kind = b"rejection" if 2 * against > len(self.disks) else b"value"
+        return b"%s %d" % (kind, len(self.votes))
 
     def lead(self, peer: int, attempt: int, joining: Set[int], arriving: Set[int], dying: Set[int]) -> None:
         """A peer leads an attempt; some join it. A join arrives now or later, or its author dies before sending it."""
@@ -84,7 +104,7 @@ class Model:
 
     def able(self) -> Sequence[int]:
         """Leaders that may propose; one that did may do so again."""
-        return sorted(peer for peer, led in self.leading.items() if len(led.promises) >= self.quorum)
+        return sorted(peer for peer, led in self.leading.items() if self.is_quorum(led.promises.keys()))
 
     def propose(self, peer: int, voting: Set[int], is_dying: bool) -> None:
         """A leader with a quorum proposes the value of the highest vote among the promises, or a new one.
@@ -95,7 +115,7 @@ class Model:
         leading.is_closed = True
         votes = (self._vote_of(peer), *leading.promises.values())
         before = highest([vote for vote in votes if vote is not None])
-        value = b"value %d" % len(self.votes) if before is None else before.value
+        value = self.value() if before is None else before.value
         if not self._vote(peer, leading.ballot, value):
             del self.leading[peer]
             return
@@ -156,10 +176,14 @@ crowds = st.sets(numbers)
 
 
 class PaxosRound(RuleBasedStateMachine):
-    @initialize(count=st.integers(2, 5))
-    def begin(self, count: int) -> None:
+    @initialize(count=st.integers(2, 5), members=st.text("xyz", min_size=5, max_size=5) | st.just(""))
+    def begin(self, count: int, members: str) -> None:
         self.count = count
-        self.model = Model(count)
+        self.model = Model(count, members)
+
+    @rule(peer=numbers, is_against=st.booleans())
+    def score(self, peer: int, is_against: bool) -> None:
+        self.model.score(peer % self.count, is_against)
 
     def crowd(self, drawn: Set[int]) -> Set[int]:
         return {number for number in drawn if number < self.count}
@@ -202,7 +226,7 @@ TestPaxosRound.settings = settings(max_examples=100, stateful_step_count=30, dea
 
 def walk(random_: random.Random, steps: int) -> Model:
     count = random_.randint(2, 5)
-    model = Model(count)
+    model = Model(count, random_.choice(("", "xxyyz", "xxxyz", "xyxyx")))
 
     def some(share: float) -> Set[int]:
         return {number for number in range(count) if random_.random() < share}
@@ -210,6 +234,7 @@ def walk(random_: random.Random, steps: int) -> Model:
     for _ in range(steps):
         able = model.able()
         action = random_.random()
+        model.score(random_.randrange(count), random_.random() < 0.6)
         if able and action < 0.35:
             model.propose(random_.choice(able), some(0.4), random_.random() < 0.2)
         elif model.network and action < 0.6:
@@ -232,6 +257,8 @@ def walk(random_: random.Random, steps: int) -> Model:
 def test_random_walks(seed: int) -> None:
     random_ = random.Random(seed)
     ends = [walk(random_, 40) for _ in range(60)]
+    kinds = {value.split()[0] for model in ends for value in model.chosen()}
+    assert kinds == {b"value", b"rejection"}, "both must have been chosen somewhere"
     assert sum(bool(model.chosen()) for model in ends) > 20, "walks in which nothing is ever chosen prove nothing"
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from peers.trainer import TrainerConfig
 from swarm.node.config import NodeConfig
+from swarm.sovereignty.lattice import Restrictions
 from tests.integration.conftest import LOOPBACK, Bootstrap
 from tests.integration.processes import descendants, is_alive
 from tests.soak.family import NODE, STDERR, TRAINER
-from tests.soak.papers import LABEL, Papers
+from tests.soak.papers import Papers
 from tests.soak.schedule import PARTS
 from tests.soak.template import Ended, Ready, Start, Started, Template
 
@@ -71,7 +72,7 @@ class Crew:
             listen=(LOOPBACK,),
             identity=str(papers.key_path(name)),
             passport=str(papers.passport_path(name)),
-            label=LABEL,
+            restrictions=Restrictions(),
             restart=None if restart is None else str(restart),
         )
         trainer = TrainerConfig(

@@ -13,14 +13,11 @@ from swarm.clock import unix_s
 from swarm.errors import PassportError
 from swarm.identity.key import Identity
 from swarm.identity.peer_id import PeerId
-from swarm.sovereignty.labels import Label
 from tests.integration.papers import DAY_S, MODEL, write_data
 from tests.integration.processes import tapestry
 
 REGIONS = {"eu": "DE", "asia": "JP"}
 MEMBERS = ("ada", "bo", "cy", "dee")
-LABEL = Label.OPEN.value
-"""Of all data: made up."""
 
 
 class Papers:

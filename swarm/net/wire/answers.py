@@ -76,6 +76,19 @@ class CastVote(Frame, frozen=True):
     vote: Sealed
 
 
+class AskQuality(Frame, frozen=True):
+    """Leader to guests: what do you say of the state that the results with these digests lead to? `CastQuality`."""
+
+    chunk_digests: tuple[bytes, ...]
+    candidate: bytes
+    """Digest of that state."""
+
+
+class CastQuality(Frame, frozen=True):
+    vote: Sealed | None
+    """None from a peer that has nothing to score with, or not the bytes to score."""
+
+
 class PromiseIs(Frame, frozen=True):
     promise: Sealed
 
@@ -85,7 +98,10 @@ class Committed(Frame, frozen=True):
 
 
 class Part(Frame, frozen=True):
-    """One chunk of one peer's encoded update. Who withholds its update asks for results with `GetReduced` instead."""
+    """One chunk of one peer's encoded update, or of its masked one where the charter says secure sums.
+
+    Who withholds its update asks for results with `GetReduced` instead.
+    """
 
     chunk: int
     data: memoryview
@@ -110,7 +126,38 @@ class ChunkResult(Frame, frozen=True):
     data: memoryview
 
 
+class KeptIs(Frame, frozen=True):
+    """`PartsKept` of a lane's owner, for the one who sent the parts."""
+
+    receipt: Sealed
+
+
+class AllKeptIs(Frame, frozen=True):
+    """Somebody's `AllKept`, from its author or passed on."""
+
+    statement: Sealed
+
+
+class SelfMaskIs(Frame, frozen=True):
+    """Somebody's `SelfMask`, from its author or passed on to those who sum the same parts."""
+
+    statement: Sealed
+
+
 class RecordIs(Frame, frozen=True):
+    record: bytes
+
+
+class Observed(Frame, frozen=True):
+    """The author's own `Summary`, and the round of its newest record; a bootstrap node has no summary."""
+
+    summary: Sealed | None
+    head: int
+
+
+class ObservedRecord(Frame, frozen=True):
+    """A commit record for somebody who takes no part."""
+
     record: bytes
 
 
@@ -144,6 +191,12 @@ class RestartsAre(Frame, frozen=True):
     documents: tuple[bytes, ...]
 
 
+class DocumentsAre(Frame, frozen=True):
+    """Amendments and revocations held there, in no order; each verifies from the charter and those before it."""
+
+    documents: tuple[bytes, ...]
+
+
 class StateIs(Frame, frozen=True):
     """The Merkle leaves of a state, to be checked against the digest in its commit record."""
 
@@ -155,4 +208,4 @@ class StateChunk(Frame, frozen=True):
     data: bytes
 
 
-LeaderFrame = Waiting | RosterClosed | Propose | Committed | RestartsAre | Refusal
+LeaderFrame = Waiting | RosterClosed | AskQuality | Propose | Committed | RestartsAre | DocumentsAre | Refusal

@@ -118,6 +118,25 @@ class GetRestarts(Frame, frozen=True):
     """Answered by `RestartsAre`: those of the newest restart this peer knows of."""
 
 
+class Observe(Frame, frozen=True):
+    """From somebody who watches and takes no part: this peer's `Summary`, and records from round `first` on.
+
+    Answered by `Observed`, one `ObservedRecord` per round, then `Missing`; or by `Refusal`. 0 asks for no records.
+    """
+
+    first: int
+
+
+class GetDocuments(Frame, frozen=True):
+    """Answered by `DocumentsAre`. A stranger may ask: amendments and revocations are as public as the charter."""
+
+
+class PushDocuments(Frame, frozen=True):
+    """Anyone to anyone: amendments and revocations that may be new to it. Not answered."""
+
+    documents: tuple[bytes, ...]
+
+
 class Park(Frame, frozen=True):
     """From a peer that nobody can dial: keep this stream for whoever asks for me. `RelayFrom`, then `RelayData`."""
 
@@ -145,6 +164,9 @@ Request = (
     | PushRestarts
     | ShowHead
     | GetRestarts
+    | GetDocuments
+    | PushDocuments
+    | Observe
     | Park
     | RelayTo
 )

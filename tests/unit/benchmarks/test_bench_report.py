@@ -97,4 +97,4 @@ def test_more_memory_than_the_machine_has_is_refused_before_anything_starts() ->
 
 def test_every_engine_answers_every_codec_the_command_line_offers() -> None:
     for engine in ENGINES.values():
-        assert engine.codecs.keys() == {"int8", "int4", "bfloat16", "float32"}
+        assert engine.codecs.keys() == {"int8", "int4", "bfloat16", "float32", "secagg16"}

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
 
 from swarm.charter import passport as passports
@@ -23,7 +25,7 @@ from swarm.net.transport import Stream, StreamLostError
 from swarm.sovereignty.gate import Gate
 from swarm.sovereignty.labels import Label
 from swarm.sovereignty.ledger import Ledger
-from swarm.sovereignty.permit import Kind
+from swarm.sovereignty.permit import Kind, Permit
 from swarm.state.run import Run
 from tests.simulation import CREATED_S, MEMBER_KEYS, make_charter, peer_identity
 
@@ -319,5 +321,47 @@ def test_a_peer_that_can_be_dialled_is_dialled() -> None:
             assert not crew.bo.ledger.totals[Kind.RELAYED]
             with pytest.raises((StreamLostError, ProtocolError)):
                 await crew.bo.relayed.open(MALLORY.peer_id)
+
+    run(scenario)
+
+
+def test_a_single_update_goes_through_no_relay_abroad() -> None:
+    """The relay cannot read it; it must not have it all the same, while everything else may pass."""
+
+    async def scenario() -> None:
+        grid = RUN.grid
+        gate = Gate(region="eu", label=Label.OPEN, min_contributors=3)
+        permit = gate.check_update(
+            round_number=1,
+            update_N=np.zeros(grid.elements, np.float32),
+            grid=grid,
+            max_rms=1.0,
+            recipients={CY.peer_id: "eu"},
+            regions={"eu", "asia"},
+        )
+        small = gate.check_aggregate(members=2, recipient=CY.peer_id, recipient_region="eu")
+        enough = gate.check_aggregate(members=3, recipient=CY.peer_id, recipient_region="eu")
+        assert isinstance(permit, Permit) and isinstance(small, Permit) and isinstance(enough, Permit)
+        part, result = wire.Part(0, memoryview(b"x")), wire.ChunkResult(0, b"1", memoryview(b"x"))
+        for region, may in (("eu", True), ("asia", False), ("", False)):
+            crew = Crew()
+            entries = dict(ENTRIES)
+            if region:
+                entries[HUB.peer_id] = msgspec.structs.replace(ENTRIES[HUB.peer_id], region=region)
+            else:
+                del entries[HUB.peer_id]
+            crew.bo.relayed.announced = lambda entries=entries: entries
+            async with crew:
+                stream = await crew.bo.hello(CY.peer_id)
+                before = crew.bo.ledger.totals[Kind.UPDATE]
+                for frame, leave in ((part, permit), (result, small)):
+                    if may:
+                        await stream.send(frame, leave)
+                        continue
+                    with pytest.raises(StreamLostError, match="outside region eu"):
+                        await stream.send(frame, leave)
+                await stream.send(result, enough)
+                assert (crew.bo.ledger.totals[Kind.UPDATE] > before) == may
+                stream.close()
 
     run(scenario)

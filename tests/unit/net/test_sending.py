@@ -117,8 +117,9 @@ def test_with_a_ledger_that_cannot_be_written_nothing_leaves() -> None:
 
 def test_every_frame_that_travels_has_a_kind() -> None:
     statements = {"Vote", "Join", "Promise", "Roster", "Proposal", "Announcement", "RelayKey", "Value", "Record"}
+    statements |= {"QualityVote", "PartsKept", "AllKept", "SelfMask", "Summary"}
     assert {kind.__name__ for kind in FRAMES} - statements == {kind.__name__ for kind in _KIND_OF}
-    assert set(_KIND_OF.values()) | {Kind.ANNOUNCE} == set(Kind)
+    assert set(_KIND_OF.values()) | {Kind.ANNOUNCE, Kind.DECISION} == set(Kind), "decisions are noted, never sent"
 
 
 def calling(network: MemoryNetwork, ledger: Ledger | None = None) -> Caller:

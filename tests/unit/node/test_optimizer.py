@@ -10,11 +10,13 @@ from torch import nn
 from swarm.charter.manifest import AdamW, Training
 from swarm.errors import NetworkError
 from swarm.node import optimizer as optimizers
-from swarm.node.link import Abandon, Base, Finish, TrainerHello, UpdateMade, Yielded
+from swarm.node.link import Abandon, Base, Finish, GoOn, Score, Scored, TrainerHello, UpdateMade, Yielded
+from swarm.sovereignty.privacy import Receipt, Spent
 from swarm.vector.flatten import named_parameters, scatter, schema, schema_digest
 from swarm.vector.outer import AdamWRule
 from tests.unit.node.fake_node import FakeNode, Script, rounds, vector_of
 
+SPENT = Spent("sequence", 1.0, 1e-6, 1.0, 1.0, 3, "made up")
 DILOCO = Training(mode="diloco", inner_steps=3)
 GRADIENT = Training(mode="gradient", inner_steps=3)
 
@@ -362,3 +364,87 @@ def test_what_there_is_is_handed_over_when_the_node_asks(model: nn.Module, node:
     update = node.heard[-1]
     assert isinstance(update, UpdateMade) and update.steps >= 1
     assert optimizer.is_finished
+
+
+def test_a_waiting_trainer_scores_a_base_and_keeps_its_own_weights(model: nn.Module, node: FakeNode) -> None:
+    """The weights after being asked are those before, bit for bit, or the update of an island would be another."""
+    base_N = np.full(node.shared.base_N.size, 0.1, np.float32)
+    candidate_N = np.full(node.shared.base_N.size, 0.2, np.float32)
+    answers: list[object] = []
+    updates: list[np.ndarray] = []
+
+    def script() -> None:
+        assert isinstance(node.hear(), TrainerHello)
+        node.give_base(1, base_N)
+        updates.append(node.hear_update())
+        for number in (1, 2, 3):
+            node.shared.base_N[:] = candidate_N
+            node.send(Score(number))
+            answers.append(node.hear())
+        node.shared.base_N[:] = base_N
+        node.send(GoOn(1))
+        updates.append(node.hear_update())
+        node.stop(base_N, 1)
+
+    seen: list[float] = []
+
+    def score(model: nn.Module) -> float:
+        seen.append(float(vector_of(model).mean()))
+        return (0.25, float("nan"), 0.5)[len(seen) - 1]
+
+    with Script(script):
+        still = DILOCO.__class__(mode="diloco", inner_steps=1, inner_lr=1e-9)
+        optimizer = node.wrap(model, torch.optim.SGD(model.parameters(), lr=0.0), still)
+        optimizer.score_with = score
+        train(model, optimizer, 2)
+    assert answers == [Scored(1, 0.25), Scored(2, None, has_diverged=True), Scored(3, 0.5)]
+    assert seen == pytest.approx([0.2] * 3)
+    assert updates[0].tobytes() == updates[1].tobytes()
+
+
+def test_a_trainer_without_held_out_data_says_so(model: nn.Module, node: FakeNode) -> None:
+    base_N = np.zeros(node.shared.base_N.size, np.float32)
+
+    def script() -> None:
+        node.hear()
+        node.give_base(1, base_N)
+        node.hear_update()
+        node.send(Score(7))
+        assert node.hear() == Scored(7, None)
+        node.stop(base_N, 1)
+
+    with Script(script):
+        train(model, node.wrap(model, adamw(model), DILOCO), 3)
+
+
+def test_who_sits_out_makes_no_step_and_follows(model: nn.Module, node: FakeNode) -> None:
+    base_N = np.full(node.shared.base_N.size, 0.1, np.float32)
+    with Script(lambda: rounds(node, base_N, 2, lambda base_N, update_N, _: base_N + 1)):
+        optimizer = node.wrap(model, adamw(model), DILOCO)
+        optimizer.receipt = lambda steps: Receipt(SPENT, steps)
+        train(model, optimizer, 3)
+        assert optimizer.round == 2
+        optimizer.sit_out()
+        assert optimizer.is_finished
+    _, first, second = node.heard
+    assert isinstance(first, UpdateMade) and (first.steps, first.receipt) == (3, Receipt(SPENT, 3))
+    assert isinstance(second, UpdateMade) and (second.steps, second.receipt) == (0, Receipt(SPENT, 0))
+    np.testing.assert_array_equal(vector_of(model), base_N + 2)
+
+
+@pytest.mark.parametrize("late", [Finish(1), Abandon(1)])
+def test_who_sits_out_still_listens(model: nn.Module, node: FakeNode, late: Finish | Abandon) -> None:
+    base_N = np.full(node.shared.base_N.size, 0.1, np.float32)
+
+    def script() -> None:
+        assert isinstance(node.hear(), TrainerHello)
+        node.shared.base_N[:] = base_N
+        node.send(Base(1, 3600.0))
+        node.send(late)
+        assert isinstance(node.hear(), UpdateMade if isinstance(late, Finish) else Yielded)
+        node.stop(base_N, 1)
+
+    with Script(script):
+        optimizer = node.wrap(model, adamw(model), DILOCO)
+        optimizer.sit_out()  # not for the hour that was planned
+        assert optimizer.is_finished

@@ -77,6 +77,9 @@ class PacedTrainer:
     def finish(self) -> None:
         self.is_wanted.set()
 
+    async def score(self, base_N: np.ndarray, current_N: np.ndarray) -> float | None:
+        return None
+
     async def abandon(self) -> None:
         if self._task is not None:
             self._task.cancel()

@@ -41,6 +41,9 @@ class HandTrainer:
     def finish(self) -> None:
         self.asked.append("finish")
 
+    async def score(self, base_N: np.ndarray, current_N: np.ndarray) -> float | None:
+        return None
+
     async def abandon(self) -> None:
         self.asked.append("abandon")
 
@@ -64,7 +67,9 @@ class Stage:
             self.late.append(event)
 
     def head(self, round_number: int) -> Head:
-        return Head(round_number, b"", self._head.electorate, self._head.base_N, self._head.outer_VN, b"")
+        return Head(
+            round_number, b"", self._head.electorate, self._head.base_N, self._head.outer_VN, b"", self._head.rules
+        )
 
     def begin(self, after: int, last: Any = None) -> "asyncio.Task[Offer]":
         self.work.begin(self.head(after), last)
@@ -74,7 +79,9 @@ class Stage:
         """A decision that this peer is in no roster of."""
         roster = SimpleNamespace(index={}, ballot=None, round=round_number, contributors=lambda bitmap: ())
         contributors = (b"",) * self.run.grid.chunks
-        return SimpleNamespace(value=SimpleNamespace(round=round_number, contributors=contributors), roster=roster)
+        return SimpleNamespace(
+            value=SimpleNamespace(round=round_number, is_rejected=False, contributors=contributors), roster=roster
+        )
 
     @property
     def said(self) -> list[tuple[int, int, bool, str]]:

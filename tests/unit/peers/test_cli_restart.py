@@ -51,13 +51,13 @@ def test_from_a_state_folder_to_a_document_that_peers_take(place: Path) -> None:
     assert "1 valid" in tapestry("sign", out, *charter, "--identity", place / "founder.key")
     assert json.loads(tapestry("verify", out, *charter, "--json"))["peers"] == list(SURVIVORS[1::2])
     mark: Mark = CHAIN[-1].after.mark
-    assert mark.restarted(RUN, (out.read_bytes(),)).electorate.quorum == 2
+    assert mark.restarted(RUN, (out.read_bytes(),)).electorate.voices.all == 2
 
 
 def test_what_a_person_may_get_wrong(place: Path) -> None:
     out, charter = place / "restart.json", ("--charter", place / "charter.toml")
     state = ("--state", place / "state")
-    assert "either --state or --round" in tapestry("new", out, *charter, *SURVIVORS, code=2)
+    assert "--state, --round, or both" in tapestry("new", out, *charter, *SURVIVORS, code=2)
     assert "does not exist" in tapestry("new", out, *charter, "--state", place / "none", *SURVIVORS, code=2)
     assert "twice" in tapestry("new", out, *charter, *state, *SURVIVORS, *SURVIVORS, code=1)
     assert "--peer" in tapestry("new", out, *charter, *state, "--peer", "me", code=2)
@@ -68,3 +68,14 @@ def test_what_a_person_may_get_wrong(place: Path) -> None:
     assert "founders" in tapestry("sign", out, *charter, "--identity", place / "stranger.key", code=1)
     out.write_bytes(out.read_bytes().replace(b'"term":1', b'"term": 1'))
     assert "canonical" in tapestry("verify", out, *charter, code=1)
+
+
+def test_from_an_earlier_round_of_a_state_folder(place: Path) -> None:
+    out, state = place / "restart.json", ("--charter", place / "charter.toml", "--state", place / "state")
+    made = json.loads(tapestry("new", out, *state, "--round", 1, *SURVIVORS, "--json"))
+    assert (made["term"], made["round"], made["record"]) == (1, 1, CHAIN[0].digest.hex())
+    zero = json.loads(tapestry("new", place / "zero.json", *state, "--round", 0, *SURVIVORS, "--json"))
+    assert (zero["round"], zero["record"]) == (0, "")
+    assert "end at round 2: round 3 is not" in tapestry(
+        "new", place / "x.json", *state, "--round", 3, *SURVIVORS, code=1
+    )

@@ -216,7 +216,7 @@ def test_a_region_folder_is_labelled_file_by_file(tmp_path: Path, monkeypatch: p
     write_region_folder(corpus, REGIONS[0], folder)
     assert (folder / "de.txt").read_bytes() == corpus.train["de"].read_bytes()
     policy = tomllib.loads((folder / "policy.toml").read_text())
-    assert policy["version"] == 1
+    assert policy["version"] == 2
     assert [(d["files"], d["label"], d["residency"], d["language"]) for d in policy["dataset"]] == [
         (["de.txt"], "open", "DE", "de"),
         (["fr.txt"], "open", "FR", "fr"),

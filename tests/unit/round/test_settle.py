@@ -1,5 +1,8 @@
 """Error feedback against the slow obvious rule: what was applied is what was meant, but for the residuals at hand."""
 
+from dataclasses import replace
+
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -239,3 +242,16 @@ def test_an_update_that_diverged_is_dropped_and_does_not_spoil_the_rounds_after_
         mine = offer(x_N)
         settle(RUN, NAMES[2], mine, decided, None)
         assert not mine.lost_N.any()
+
+
+def test_what_members_rejected_is_dropped_and_what_was_not_in_it_stays() -> None:
+    roster = roster_of([1, 1])
+    offers = [offer(x_N) for x_N in updates_of(4, 2)]
+    counted = [[0, 1], [1], [0, 1]]
+    decided, members, _ = reduce_by_hand(offers, counted, roster)
+    rejected = replace(decided, value=msgspec.structs.replace(decided.value, is_rejected=True))
+    settle(RUN, roster.peers[0], offers[0], rejected, members[0])  # pyright: ignore[reportArgumentType]
+    for chunk, seats in enumerate(counted):
+        left_n = offers[0].lost_N[RUN.grid.bounds(chunk)]
+        kept_n = offers[0].x_N[RUN.grid.bounds(chunk)]
+        assert np.array_equal(left_n, np.zeros_like(left_n) if 0 in seats else kept_n)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from swarm.errors import DataError, PolicyError, UnlabelledDataError, UsageError
 from swarm.isolation.levels import LADDER
 from swarm.sovereignty.labels import Label, strictest
-from swarm.sovereignty.policy import find_policy, label_folder, read_policy
+from swarm.sovereignty.policy import _decode, find_policy, label_folder, read_policy
+from swarm.sovereignty.reasons import Reason
 
 GERMAN = """
 [[dataset]]
@@ -21,6 +22,7 @@ label = "sovereign"
 residency = "DE"
 licence = "GPL-2.0"
 language = "de"
+uses = ["shared-base", "evaluation"]
 """
 FRENCH = """
 [[dataset]]
@@ -30,6 +32,7 @@ label = "open"
 residency = "FR"
 licence = "CC0-1.0"
 language = "fr"
+uses = ["shared-base"]
 """
 
 
@@ -40,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
     (data / "de" / "deep").mkdir(parents=True)
     for name in ("de/a.txt", "de/deep/b.txt", "fr.jsonl", "README.md", "de/image.png"):
         (data / name).write_text("x")
-    (data / "policy.toml").write_text("version = 1\n" + GERMAN + FRENCH)
+    (data / "policy.toml").write_text("version = 2\n" + GERMAN + FRENCH)
     return data
 
 
@@ -68,7 +71,7 @@ def test_a_file_that_no_data_set_covers_is_refused_by_name(folder: Path, name: s
 
 def test_a_file_that_two_data_sets_cover_is_refused(folder: Path) -> None:
     twice = GERMAN + GERMAN.replace("manuals", "copies").replace("sovereign", "open")
-    path = _with_policy(folder, "version = 1\n" + twice + FRENCH)
+    path = _with_policy(folder, "version = 2\n" + twice + FRENCH)
     with pytest.raises(UnlabelledDataError, match="manuals and copies"):
         label_folder(folder, read_policy(path))
 
@@ -102,8 +105,11 @@ def test_no_link_leads_out_of_the_folder(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "kind", "cause"),
     [
-        ("version = 1", "version = 2", PolicyError, "version"),
-        ("version = 1", "", PolicyError, "version"),
+        ("version = 2", "version = 3", PolicyError, "version 3 is not one this program knows"),
+        ("version = 2", "version = 1", PolicyError, "uses = "),
+        ('uses = ["shared-base", "evaluation"]', "", PolicyError, "uses"),
+        ('uses = ["shared-base", "evaluation"]', 'uses = ["anything"]', PolicyError, "uses"),
+        ("version = 2", "", PolicyError, "version"),
         ('label = "sovereign"', "", UnlabelledDataError, "label"),
         ('label = "sovereign"', 'label = "secret"', PolicyError, "label"),
         ('licence = "GPL-2.0"', "", PolicyError, "licence"),
@@ -115,17 +121,17 @@ def test_no_link_leads_out_of_the_folder(folder: Path, tmp_path: Path) -> None:
         ('"de/**/*.txt"', '"../*.txt"', PolicyError, "leaves the data folder"),
         ('"de/**/*.txt"', '"de/../../x.txt"', PolicyError, "leaves the data folder"),
         ('"de/**/*.txt"', '"/etc/*.txt"', PolicyError, "leaves the data folder"),
-        ("version = 1", 'version = 1\nisolation = "total"', PolicyError, "isolation is 'total', not one of none"),
+        ("version = 2", 'version = 2\nisolation = "total"', PolicyError, "isolation is 'total', not one of none"),
         ('name = "manuals"', 'name = "notes"', PolicyError, "two data sets"),
         ('name = "manuals"', 'name = "manuals"\nlabell = "open"', PolicyError, "labell"),
         ("[[dataset]]", "[[dataset", PolicyError, "not TOML"),
-        ("version = 1", "version = " + "[" * 100_000, PolicyError, "not TOML"),
+        ("version = 2", "version = " + "[" * 100_000, PolicyError, "not TOML"),
     ],
 )
 def test_a_bad_policy_is_refused_and_the_key_named(
     folder: Path, before: str, after: str, kind: type[PolicyError], cause: str
 ) -> None:
-    path = _with_policy(folder, ("version = 1\n" + GERMAN + FRENCH).replace(before, after, 1))
+    path = _with_policy(folder, ("version = 2\n" + GERMAN + FRENCH).replace(before, after, 1))
     with pytest.raises(kind, match=cause) as caught:
         read_policy(path)
     assert type(caught.value) is kind
@@ -143,7 +149,7 @@ def test_the_policy_lies_in_the_folder_unless_another_is_named(folder: Path, tmp
     named = tmp_path / "mine.toml"
     with pytest.raises(UsageError, match="does not exist"):
         find_policy(folder, named)
-    named.write_text("version = 1\n" + GERMAN)
+    named.write_text("version = 2\n" + GERMAN)
     assert find_policy(folder, named) == named
     assert find_policy(folder, None) == folder / "policy.toml"
     os.remove(folder / "policy.toml")
@@ -168,5 +174,80 @@ def test_mixing_in_more_data_never_loosens(some: list[Label], more: list[Label])
 def test_a_policy_may_demand_a_level_of_isolation(folder: Path) -> None:
     assert read_policy(folder / "policy.toml").isolation == "none"
     for level in LADDER:
-        path = _with_policy(folder, f'version = 1\nisolation = "{level}"\n{GERMAN}')
+        path = _with_policy(folder, f'version = 2\nisolation = "{level}"\n{GERMAN}')
         assert read_policy(path).isolation == level
+
+
+CODES = [
+    ("version = 2", "version = 3", "unknown_version"),
+    ("version = 2", "version = 1", "unknown_version"),
+    ("version = 2", "", "missing_field"),
+    ('label = "sovereign"', 'label = "secret"', "unknown_label"),
+    ('label = "sovereign"', "", "unlabelled"),
+    ('licence = "GPL-2.0"', "", "missing_field"),
+    ('name = "manuals"', 'name = "manuals"\nlabell = "open"', "unknown_key"),
+    ("version = 2", "version = 2\nbeta = true", "unknown_key"),
+    ('uses = ["shared-base", "evaluation"]', "", "missing_field"),
+    ('uses = ["shared-base", "evaluation"]', 'uses = ["fun"]', "bad_value"),
+    ('language = "de"', 'language = "de"\nprivacy = "hope"', "bad_value"),
+    ('language = "de"', 'language = "de"\nprivacy = "dp"', "bad_value"),
+    ('language = "de"', f'language = "{"d" * 201}"', "bad_value"),
+    ("[[dataset]]", "[[dataset", "not_toml"),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "code"), CODES)
+def test_every_refusal_has_its_reason_code(folder: Path, before: str, after: str, code: str) -> None:
+    path = _with_policy(folder, ("version = 2\n" + GERMAN + FRENCH).replace(before, after, 1))
+    with pytest.raises(PolicyError) as caught:
+        read_policy(path)
+    assert caught.value.code == code and str(caught.value).endswith(f"[{code}]")
+
+
+DP = "\n[dp]\nepsilon = 3.0\nnoise_multiplier = 1.1\nmax_grad_norm = 1.0\n"
+
+
+def test_differential_privacy_needs_its_table_and_sound_numbers(folder: Path) -> None:
+    text = "version = 2\n" + GERMAN.replace("uses =", 'privacy = "dp"\nuses =') + FRENCH
+    read = read_policy(_with_policy(folder, text + DP))
+    assert read.dp is not None and (read.dp.epsilon, read.dp.unit) == (3.0, "sequence")
+    for bad in ("epsilon = 0.0", "epsilon = -1.0", "epsilon = nan", "epsilon = inf", 'epsilon = "3"'):
+        with pytest.raises(PolicyError, match="epsilon"):
+            read_policy(_with_policy(folder, text + DP.replace("epsilon = 3.0", bad)))
+    with pytest.raises(PolicyError, match="unit"):
+        read_policy(_with_policy(folder, text + DP + 'unit = "member"\n'))
+
+
+def test_the_digest_is_of_what_a_policy_says_and_not_of_how(folder: Path, tmp_path: Path) -> None:
+    text = "version = 2\n" + GERMAN + FRENCH
+    first = read_policy(_with_policy(folder, text)).digest
+    assert len(first) == 64
+    other = tmp_path / "elsewhere.toml"
+    other.write_text(text.replace("\n\n", "\n# a remark\n\n"))
+    assert read_policy(other).digest == first
+    other.write_text(text.replace("sovereign", "controlled"))
+    assert read_policy(other).digest != first
+
+
+@given(st.binary(max_size=400) | st.text(max_size=400).map(str.encode))
+def test_no_bytes_are_a_policy_by_accident(data: bytes) -> None:
+    try:
+        policy = _decode(data, Path("p"))
+    except PolicyError as error:
+        assert error.code in tuple(Reason)
+    else:
+        assert policy.version == 2 and policy.datasets == ()
+
+
+@given(st.data())
+def test_a_policy_with_any_line_lost_or_doubled_is_refused_or_as_strict(data: st.DataObject) -> None:
+    lines = ("version = 2\n" + GERMAN + FRENCH).splitlines()
+    place = data.draw(st.integers(0, len(lines) - 1))
+    doubled = data.draw(st.booleans())
+    changed = [*lines[:place], *([lines[place]] * 2 if doubled else []), *lines[place + 1 :]]
+    try:
+        policy = _decode("\n".join(changed).encode(), Path("p"))
+    except PolicyError:
+        return
+    assert [dataset.label for dataset in policy.datasets] == [Label.SOVEREIGN, Label.OPEN]
+    assert all(dataset.uses for dataset in policy.datasets)

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from swarm.charter import passport as passports
+from swarm.charter.epochs import followed
 from swarm.charter.manifest import Charter
 from swarm.charter.passport import issue
 from swarm.identity.key import Identity
@@ -41,7 +42,8 @@ def zero_head(run: Run) -> Head:
 
 def passport_of(run: Run, identity: Identity, *, member: int = 0, jurisdiction: str = "DE") -> bytes:
     key = MEMBER_KEYS[member]
-    return passports.encode(issue(key, run.charter, identity.peer_id, jurisdiction, CREATED_S + 10**7, CREATED_S))
+    signed = issue(key, run.charter, identity.peer_id, jurisdiction, CREATED_S + 10**7, CREATED_S, run=run.id)
+    return passports.encode(signed)
 
 
 def ballot_led_by(identity: Identity, attempt: int = 1) -> wire.Ballot:
@@ -61,11 +63,12 @@ def join_of(run: Run, head: Head, identity: Identity, ballot: wire.Ballot, *, me
         up_bps=0,
         down_bps=0,
         accepted=None,
+        rules=run.rules.in_force,
     )
 
 
 def roster_of(run: Run, joins: Sequence[wire.Sealed], leader: Identity, ballot: wire.Ballot, head: Head) -> wire.Sealed:
-    return wire.seal(leader, wire.Roster(run.id, head.round + 1, ballot, tuple(joins)))
+    return wire.seal(leader, wire.Roster(run.id, head.round + 1, ballot, tuple(joins), run.rules.in_force))
 
 
 def sealed_roster(run: Run, head: Head, crew: Sequence[Identity], ballot: wire.Ballot) -> wire.Sealed:
@@ -108,8 +111,14 @@ def ballot_of(run: Run, head: Head, crew: Sequence[Identity]) -> wire.Ballot:
     return next(ballot for ballot in ballots if ballot.leader in {one.peer_id for one in crew})
 
 
-async def make_round(run: Run, head: Head, crew: Sequence[Identity], *, seed: int = 0) -> MadeRound:
-    """A round that a crew commits with a random mean; every member of the crew votes."""
+async def make_round(
+    run: Run, head: Head, crew: Sequence[Identity], *, seed: int = 0, documents: tuple[bytes, ...] = ()
+) -> MadeRound:
+    """A round that a crew commits with a random mean; every member of the crew votes.
+
+    `run` is under the rules after the record before; `documents` come into force with this one.
+    """
+    before, run = run, run.under(followed(run.rules, documents, head.round + 1))
     ballot = ballot_of(run, head, crew)
     sealed = sealed_roster(run, head, crew, ballot)
     roster = read_roster(sealed, run, head.state_digest)
@@ -119,7 +128,7 @@ async def make_round(run: Run, head: Head, crew: Sequence[Identity], *, seed: in
     successor = await apply_results(run, head, results, Recycler())
     value = Value(
         run_id=run.id,
-        epoch=0,
+        epoch=run.rules.epoch,
         round=head.round + 1,
         previous=head.record_digest,
         base_digest=head.state_digest,
@@ -128,13 +137,15 @@ async def make_round(run: Run, head: Head, crew: Sequence[Identity], *, seed: in
         chunk_digests=tuple(result_digest(everyone, data) for data in results),
         contributors=(everyone,) * run.grid.chunks,
         state_digest=successor.state_digest,
+        documents=documents,
+        amended_in=before.rules.since,
     )
     encoded = wire.encode(value)
     vote = vote_for(run, value.round, ballot, value_digest(encoded))
     record = wire.encode(Record(encoded, tuple(wire.seal(one, vote) for one in crew), head.electorate.restarts))
     decided = verify_record(
         record,
-        run,
+        before,
         head.electorate,
         round_number=value.round,
         previous=head.record_digest,

@@ -77,13 +77,13 @@ def signed_by(signer: Identity, **changes: object) -> SignedPassport:
 
 RECORDS: dict[str, tuple[Callable[[], bytes], str]] = {
     "forged signature": (forged, "a signature that is not its author's"),
-    "one signature is missing for a quorum": (lambda: record_with(votes_of(NEXT.crew[:1])), "1 valid votes, 2 are"),
-    "no signatures": (lambda: record_with([]), "0 valid votes, 2 are needed"),
+    "one signature is missing for a quorum": (lambda: record_with(votes_of(NEXT.crew[:1])), "votes of 1 of 3 voices"),
+    "no signatures": (lambda: record_with([]), "votes of 0 of 3 voices"),
     "signatures of strangers": (
         lambda: record_with(votes_of([peer_identity(number) for number in (70, 71, 72)])),
-        "0 valid votes, 2 are needed",
+        "votes of 0 of 3 voices",
     ),
-    "one signature many times": (lambda: record_with(votes_of(NEXT.crew[:1]) * 3), "1 valid votes, 2 are needed"),
+    "one signature many times": (lambda: record_with(votes_of(NEXT.crew[:1]) * 3), "votes of 1 of 3 voices"),
     "passport revoked: its signer is no member": (
         lambda: with_passport(signed_by(NO_MEMBER)),
         "refused: bad_signature",

@@ -18,7 +18,7 @@ MADE = make_chain(RUN, 3)
 
 def stands_at(chain: Chain, number: int) -> None:
     head = MADE[number - 1].after if number else MADE[0].before
-    assert chain.mark == Mark(number, head.record_digest, head.electorate, head.state_digest)
+    assert chain.mark == Mark(number, head.record_digest, head.electorate, head.state_digest, head.rules)
 
 
 def test_it_advances_record_by_record_and_passes_over_other_rounds() -> None:

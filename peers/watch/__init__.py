@@ -1,0 +1,1 @@
+"""Watching a swarm, or what a state folder remembers of one."""

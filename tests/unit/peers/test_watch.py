@@ -1,0 +1,143 @@
+"""The terminal view: its tables, in textual's own harness and through a terminal emulator, and the sources it reads."""
+
+import asyncio
+import os
+import pty
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from fcntl import ioctl
+from pathlib import Path
+
+import pyte
+import pytest
+from textual.widgets import DataTable
+
+from peers.watch.app import WatchApp
+from peers.watch.logs import LOG, Logs
+from peers.watch.source import Source
+from peers.watch.words import ago, bytes_of
+from swarm import events
+from swarm.errors import UsageError
+from swarm.telemetry.seen import Remark, Seen
+from tests.unit.telemetry.story import BEGAN_AT, PEERS, ROUNDS, story, write_logs
+
+COLUMNS, LINES = 150, 45
+LIMIT_S = 60
+
+
+def _source(path: Path) -> Source:
+    return Source(None, path, run_id=None, passport=None, identity=None)
+
+
+def test_every_peer_region_and_round_has_a_line(tmp_path: Path) -> None:
+    async def main() -> None:
+        app = WatchApp(_source(write_logs(tmp_path, story())))
+        async with app.run_test(size=(COLUMNS, LINES)) as pilot:
+            async with asyncio.timeout(LIMIT_S):
+                while app.query_one("#rounds", DataTable).row_count < ROUNDS:
+                    await pilot.pause(0.05)
+            counts = {name: app.query_one(f"#{name}", DataTable).row_count for name in ("peers", "regions", "rounds")}
+            assert counts == {"peers": len(PEERS), "regions": 2, "rounds": ROUNDS}
+            assert [str(cell) for cell in app.query_one("#peers", DataTable).get_row_at(1)][1:3] == ["ada", "eu"]
+            await pilot.press("q")
+        app.raise_failure()
+
+    asyncio.run(main())
+
+
+def test_a_terminal_shows_it_and_q_leaves(tmp_path: Path) -> None:
+    """`tapestry watch` itself, on a pseudo-terminal, read back through a terminal emulator."""
+    folder = write_logs(tmp_path, story())
+    controller, terminal = pty.openpty()
+    ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "peers", "watch", "--events", str(folder)],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env={**os.environ, "TERM": "xterm-256color"},
+        start_new_session=True,
+    )
+    os.close(terminal)
+    screen = pyte.Screen(COLUMNS, LINES)
+    stream = pyte.ByteStream(screen)
+    try:
+        signal.alarm(LIMIT_S)  # a read that never returns fails the test
+        while not all(words in "\n".join(screen.display) for words in ("round 4", "3 peers", "asia", f"{4:064x}"[:12])):
+            stream.feed(os.read(controller, 65_536))
+        text = "\n".join(screen.display)
+        assert "ada" in text and "confined" in text and "frames refused" in text
+        os.write(controller, b"q")
+        _drain(controller)
+        assert watching.wait(LIMIT_S) == 0
+    finally:
+        signal.alarm(0)
+        watching.kill()
+        watching.wait()
+        os.close(controller)
+
+
+def _drain(controller: int) -> None:
+    try:
+        while os.read(controller, 65_536):
+            pass
+    except OSError:
+        return  # the other end is closed
+
+
+def test_a_swarm_that_cannot_be_reached_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="MULTIADDR"):
+        Source(None, None, run_id=None, passport=None, identity=None)
+    with pytest.raises(UsageError, match="MULTIADDR"):
+        Source("/ip4/127.0.0.1/tcp/1/p2p/x", tmp_path, run_id=None, passport=None, identity=None)
+    with pytest.raises(UsageError, match="are for a swarm"):
+        Source(None, tmp_path, run_id="ab", passport=None, identity=None)
+    with pytest.raises(UsageError, match="does not exist"):
+        _source(tmp_path / "nothing")
+
+
+def test_logs_are_read_as_they_grow_and_torn_lines_wait(tmp_path: Path) -> None:
+    told = story()
+    seen: list[Seen] = []
+    logs = Logs(tmp_path, seen.append)
+    logs.read()
+    assert [each.text for each in seen if isinstance(each, Remark)] == [f"no {LOG} lies in {tmp_path} yet"]
+    seen.clear()
+    write_logs(tmp_path, told[:40])
+    logs.read()
+    torn = events.encode_line(BEGAN_AT, events.Note(text="torn"))
+    path = tmp_path / told[0].peer / LOG
+    before = len(seen)
+    with path.open("ab") as file:
+        file.write(torn[:-5])
+    logs.read()
+    assert len(seen) == before
+    with path.open("ab") as file:
+        file.write(torn[-5:] + b"nonsense\n" + torn)
+    logs.read()
+    assert sum(not isinstance(each, Remark) for each in seen) == 40 + 2
+    assert "1 lines are no events" in [each for each in seen if isinstance(each, Remark)][-1].text
+
+
+def test_what_happened_before_a_log_named_its_peer_is_that_peers(tmp_path: Path) -> None:
+    told = [each for each in story() if each.peer == story()[0].peer]
+    first = told[0]
+    path = tmp_path / LOG
+    path.write_bytes(events.encode_line(1.0, events.Note(text="coming up")) + events.encode_line(first.at, first.event))
+    seen: list[Seen] = []
+    Logs(path, seen.append).read()
+    assert [getattr(each, "peer", None) for each in seen] == [first.peer, first.peer]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (999, "999 B"), (1500, "1.50 kB"), (26_200_000, "26.2 MB"), (None, "-")]
+)
+def test_bytes_in_words(count: int | None, text: str) -> None:
+    assert bytes_of(count) == text
+
+
+def test_ages_in_words() -> None:
+    assert [ago(value) for value in (1, 60, 600, 7200)] == ["now", "60 s", "10 min", "2 h"]

@@ -1,0 +1,173 @@
+"""The projection: what a made-up run comes to, and that nobody can tell in which order its news arrived."""
+
+from functools import reduce
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from swarm import events
+from swarm.telemetry.facts import KEPT_ROUNDS, Facts, apply
+from swarm.telemetry.seen import Announced, Decided, Logged, Recipient, Remark, RoundPart, RunSeen, Seat, Seen, Told
+from swarm.telemetry.view import SILENT_AFTER_S, View, view
+from tests.unit.telemetry.story import BEGAN_AT, PEERS, ROUNDS, story
+
+ADA, BOB, CYN = PEERS
+NOW_S = BEGAN_AT + 72.0
+
+
+def _view(told: list[Seen], now_s: float = NOW_S) -> View:
+    return view(reduce(apply, told, Facts()), now_s)
+
+
+def _decided(number: int, digest: str = "") -> Decided:
+    seats = tuple(
+        Seat(peer=peer, region=region, member=member, tokens=50, weight=1, counted=peer != CYN)
+        for peer, (region, member) in PEERS.items()
+    )
+    return Decided(
+        round=number,
+        attempt=2,
+        leader=ADA,
+        seats=seats,
+        votes=(ADA, BOB),
+        voters=3,
+        state_digest=digest or f"{number:064x}",
+    )
+
+
+def _told(at: float, loss: float | None = 1.5) -> Told:
+    return Told(
+        peer=BOB,
+        at=at,
+        round=3,
+        isolation="namespaces",
+        reach="direct",
+        tokens_per_s=55.0,
+        loss=loss,
+        bytes_by_kind={"update": 9},
+        refused=2,
+        denied=1,
+        aborted=0,
+        epsilon=0.25,
+        delta=1e-6,
+        rounds={3: RoundPart(at=at, committed=True, seconds=0.7, loss=loss, tokens=7)},
+        links=(Recipient(peer=CYN, region="asia", bytes=9),),
+    )
+
+
+def _announced(at: float, phase: str) -> Announced:
+    return Announced(
+        peer=CYN, at=at, region="asia", member="cy", phase=phase, round=4, tokens_per_s=70.0, reach="behind NAT"
+    )
+
+
+EVERYTHING: list[Seen] = [
+    *story(),
+    RunSeen(
+        run_id="ab", name="r", admission="open", min_contributors=1, parameters=7, regions={"eu": ("DE",), "asia": ()}
+    ),
+    *(_decided(number) for number in (2, 3)),
+    _told(BEGAN_AT + 50),
+    _told(BEGAN_AT + 50, loss=1.25),
+    _told(BEGAN_AT + 60, loss=None),
+    _announced(BEGAN_AT + 71, "ready"),
+    _announced(BEGAN_AT + 71, "training"),
+    Remark(subject="s", at=BEGAN_AT, text="first"),
+    Remark(subject="s", at=BEGAN_AT + 1, text="second"),
+]
+
+
+def test_a_run_in_figures() -> None:
+    seen = _view([*story()])
+    assert (seen.head, seen.state_digest) == (ROUNDS, f"{ROUNDS:064x}")
+    assert [(row.name, row.peers, row.live) for row in seen.regions] == [("asia", 1, 1), ("eu", 2, 2)]
+    assert (seen.totals.refused, seen.totals.live, seen.totals.tokens_per_s) == (1, 3, 300.0)
+    last = seen.rounds[-1]
+    assert (last.committed, last.verified, last.apart, last.votes, last.counted) == (True, False, False, None, 3)
+    assert (last.seconds, last.reduce_s, last.form_s, last.tokens) == (0.5, 0.2, None, 600)
+    # ada and bob give 100 and 200 tokens at losses 2.0 and 2.25.
+    assert last.loss == {"asia": pytest.approx(2.5), "eu": pytest.approx((2.0 * 100 + 2.25 * 200) / 300)}
+    # Two links inside eu, four across; totals grow by 1,000 bytes a round and link.
+    assert all((row.inside_bytes, row.across_bytes) == (2000, 4000) for row in seen.rounds)
+    assert (seen.totals.inside_bytes, seen.totals.across_bytes) == (2000 * ROUNDS, 4000 * ROUNDS)
+    assert [row.isolation for row in seen.peers] == ["confined"] * 3
+    assert seen.links.bytes == tuple(
+        tuple(0 if source == target else 1000 * ROUNDS for target in range(3)) for source in range(3)
+    )
+
+
+def test_a_verified_record_stands_above_what_logs_say() -> None:
+    (row,) = [row for row in _view([*story(), _decided(3)]).rounds if row.round == 3]
+    assert (row.verified, row.votes, row.voters, row.counted, row.attempt, row.tokens) == (True, 2, 3, 2, 2, 150)
+
+
+def test_bases_that_differ_are_shown() -> None:
+    rounds = _view([*story(), _decided(3, "f" * 64)]).rounds
+    assert [row.round for row in rounds if row.apart] == [3]
+
+
+def test_who_says_nothing_is_silent_and_does_not_count() -> None:
+    seen = _view([*story()], NOW_S + SILENT_AFTER_S + 1)
+    assert {row.state for row in seen.peers} == {"silent"}
+    assert (seen.totals.live, seen.totals.tokens_per_s) == (0, 0.0)
+
+
+def test_who_has_left_is_no_alarm() -> None:
+    left = Logged(peer=ADA, at=NOW_S, event=events.NodeStopped(round=4, saved=""))
+    seen = _view([*story(), left], NOW_S + 10_000)
+    assert [row.state for row in seen.peers if row.peer == ADA] == ["stopped"]
+
+
+def test_privacy_spent_and_the_border_of_an_old_log() -> None:
+    spent = events.PrivacySpent(
+        round=4,
+        unit="sequence",
+        epsilon=0.5,
+        delta=1e-6,
+        budget=1.0,
+        noise_multiplier=1.0,
+        max_grad_norm=1.0,
+        steps=4,
+        accountant="rdp",
+    )
+    bytes_only = events.BytesOut(round=1, by_kind={"update": 5}, peers=1)
+    told: list[Seen] = [Logged(peer=ADA, at=1.0, event=spent), Logged(peer=ADA, at=1.0, event=bytes_only)]
+    seen = _view(told, 2.0)
+    assert (seen.totals.epsilon, seen.totals.sent_bytes, seen.rounds) == (0.5, 5, ())
+
+
+def test_a_node_that_was_started_again_begins_its_totals_anew() -> None:
+    def sent(number: int, total: int) -> Logged:
+        event = events.BytesOut(
+            round=number,
+            by_kind={},
+            peers=2,
+            sent_to=(events.SentTo(peer=CYN, region="asia", bytes=total),),
+            across_bytes=total,
+        )
+        return Logged(peer=ADA, at=float(number), event=event)
+
+    rounds = _view([sent(1, 100), sent(2, 250), sent(3, 40), sent(4, 50)], 5.0).rounds
+    assert [row.across_bytes for row in rounds] == [100, 150, 40, 10]
+
+
+@settings(max_examples=60, deadline=None)
+@given(order=st.permutations(EVERYTHING))
+def test_order_does_not_matter(order: list[Seen]) -> None:
+    assert _view(order) == _view(EVERYTHING)
+
+
+@settings(max_examples=30, deadline=None)
+@given(twice=st.lists(st.sampled_from([seen for seen in EVERYTHING if not isinstance(seen, Logged)])))
+def test_what_an_observer_learns_may_come_twice(twice: list[Seen]) -> None:
+    assert _view([*EVERYTHING, *twice]) == _view(EVERYTHING)
+
+
+def test_old_rounds_are_forgotten_by_number() -> None:
+    numbers = range(1, KEPT_ROUNDS + 20)
+    facts = reduce(apply, [_decided(number) for number in reversed(numbers)], Facts())
+    assert sorted(facts.rounds) == list(numbers[-KEPT_ROUNDS:])
+    one_more = apply(facts, replace(_decided(1), votes=()))
+    assert sorted(one_more.rounds) == list(numbers[-KEPT_ROUNDS:])
