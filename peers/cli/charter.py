@@ -93,6 +93,18 @@ def new(
         bool,
         typer.Option("--single-update-may-cross", help="Let sums of fewer members cross borders as well: not advised."),
     ] = False,
+    aggregation: Annotated[
+        Literal["mean", "secure_sum"],
+        typer.Option(
+            help="secure_sum: updates travel masked, and nobody sees less than the sum of a region's members."
+        ),
+    ] = "mean",
+    mask_across_regions: Annotated[
+        bool, typer.Option("--mask-across-regions", help="With secure_sum: all members mask together, not by region.")
+    ] = False,
+    initial_rms: Annotated[
+        float, typer.Option(help="With secure_sum: root mean square that the first round expects of updates.")
+    ] = manifest.SecureSum().initial_rms,
     quality: Annotated[
         Literal["none", "votes"],
         typer.Option(help="votes: members score every new base on held-out data, and most of them can reject it."),
@@ -168,6 +180,9 @@ def new(
         ),
         outer=outer_step,
         reduce=reduce,
+        aggregation=manifest.Mean()
+        if aggregation == "mean"
+        else manifest.SecureSum(across_regions=mask_across_regions, initial_rms=initial_rms),
         weights=manifest.Weights(policy=weights, cap_percent=cap_percent),
         quorum=manifest.Quorum(
             kind=quorum or ("available" if open_ and not witness else "majority"),

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from swarm.charter.manifest import Charter, Nesterov, NoFloor, Quality
+from swarm.charter.manifest import Aggregation, Charter, Mean, Nesterov, NoFloor, Quality
 from swarm.charter.signing import SignedCharter, run_id, valid_signers
 
 
@@ -76,6 +76,7 @@ def _rows(signed: SignedCharter, cause: str | None) -> list[tuple[str, str]]:
         ("levels", "regions first, then their sums" if reduce.levels == 2 else "one group of all peers"),
         ("norm bound", f"{reduce.max_rms:g} root mean square per chunk"),
         ("min contributors", f"{reduce.min_contributors} ({crossing})"),
+        ("aggregation", _aggregation(charter.aggregation)),
         ("weights", f"{charter.weights.policy}, at most {charter.weights.cap_percent} % per member"),
         ("deadlines", f"{deadlines.floor_s:g} s to {deadlines.ceiling_s:g} s"),
         ("quorum", f"{charter.quorum.kind}, {'trains on' if charter.quorum.island else 'waits'} while cut off"),
@@ -97,6 +98,16 @@ def _round_rule(charter: Charter) -> str:
     fate = "goes into the next round" if training.late == "carry" else "is dropped"
     end = f"at {training.target_tokens:,} tokens of the swarm" if training.target_tokens else "after the inner steps"
     return f"ends {end}; a late update {fate}"
+
+
+def _aggregation(rule: Aggregation) -> str:
+    if isinstance(rule, Mean):
+        return "owners of chunks read the single updates of their region"
+    who = "all members of a round" if rule.across_regions else "the members of each region"
+    return (
+        f"secure sums: {who} mask {rule.bits}-bit codes, blocks of {rule.block_elements:,}, clipped at {rule.kappa:g} "
+        f"times the root mean square of the round before (first {rule.initial_rms:g}, at least {rule.floor_rms:g})"
+    )
 
 
 def _quality(rule: Quality) -> str:

@@ -220,6 +220,7 @@ class Engine:
         if ctx.masks.spent_before >= ctx.round:
             residual_N[:] = 0  # it went into a secure sum that may have been opened
         work = self._work = Work(ctx.run, ctx.me, trainer, residual_N, self._sink)
+        work.spent_round = ctx.masks.spent_before
         ctx.scorer = Scorer(
             lambda base_N: trainer.score(base_N, ctx.head.base_N), may_tell_loss=self._gate.may_tell_loss
         )

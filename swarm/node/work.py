@@ -101,6 +101,9 @@ class Work:
         self._residual_N = residual_N
         self._carried_tokens = 0
         """Tokens of the late update that is in the residual."""
+        self.spent_round = 0
+        """Up to this round an earlier process had revealed its self-mask: what is made for it again is spent too."""
+        self._is_spent = False
         self._began_s = 0.0
         self._seconds: float | None = None
         self._is_islanded = False
@@ -119,6 +122,7 @@ class Work:
         """
         self._began_s = monotonic_s()
         self._is_islanded = self._is_alone = False
+        self._is_spent = head.round + 1 <= self.spent_round
         self._seconds = self._plan(head.round + 1, last)
         if self._late is None:
             self._start(head)
@@ -185,7 +189,7 @@ class Work:
         self._training = None
         x_N = carry_in(update.update_N, self._residual_N)
         tokens = fresh_tokens + self._carried_tokens
-        return Offer(x_N, self._residual_N, tokens, update.tokens_per_s, update.receipt)
+        return Offer(x_N, self._residual_N, tokens, update.tokens_per_s, update.receipt, is_spent=self._is_spent)
 
     def _plan(self, round_number: int, last: Roster | None) -> float | None:
         target = self.run.charter.training.target_tokens
@@ -236,6 +240,9 @@ class Work:
         self._forget_carried(round_number)
         if self._training is None:
             return  # there was nothing but the late one
+        if self._is_spent:
+            await self._stop(round_number, tokens, SPENT)
+            return
         if self._carries:
             self._trainer.finish()
             self._late, self._training = self._training, None

@@ -280,7 +280,8 @@ def _after_spending(
     Who has voted for that sum waits: it will be proposed again, or the round goes on without this peer's update.
     """
     is_lost = pending.done() and pending.result().is_spent and isinstance(outcome, Aborted)
-    if not is_lost or ctx.start_over is None or ctx.acceptor.accepted_in(ctx.round) is not None:
+    may_give = ctx.round > ctx.masks.spent_before
+    if not (is_lost and may_give) or ctx.start_over is None or ctx.acceptor.accepted_in(ctx.round) is not None:
         return pending
     return ctx.start_over()
 

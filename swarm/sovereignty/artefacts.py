@@ -1,4 +1,4 @@
-"""What is recorded of a data set or a model: whose it is, where it comes from, what restricts it, and who may see that.
+"""What is recorded of a data set: whose it is, where it comes from, what restricts it, and who may see that.
 
     public       what kind of thing it is, its label, what it may be used for, whether anybody has judged its quality
     consortium   whose it is, licences, residency, protections, and what it was made from
@@ -56,13 +56,13 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """One record, with everything its owner knows."""
 
     artifact_id: str
-    artifact_type: Literal["dataset", "shared-base"]
+    artifact_type: Literal["dataset"]
     visibility: Label
     use_constraints: tuple[str, ...]
     quality: str = NOT_ASSESSED
 
     owner: str
-    """Member whose data it is; the run, for a Shared Base."""
+    """Member whose data it is."""
     rights: tuple[str, ...]
     """Licences, all of which hold."""
     residency: tuple[str, ...] | None

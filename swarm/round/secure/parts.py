@@ -21,7 +21,7 @@ class MaskedParts(Delivery):
 
     def __init__(self, run: Run, contribution: Contribution | None, stage: Stage, weight: int) -> None:
         super().__init__(run, contribution)
-        self._stage = stage
+        self.stage = stage
         self._weight = weight
 
     def encode_part(self, chunk: int) -> bytes:
@@ -31,8 +31,8 @@ class MaskedParts(Delivery):
         """This peer's masked part of a chunk, as words of shape (n,)."""
         codes_n = self._codes(chunk)
         self._parts.add(chunk)
-        keys = self._stage.pair_keys(chunk)
-        masked_n = mask(codes_n, self._weight, seat=self._stage.seat, pairs=keys, own=self._stage.own_key(chunk))
+        keys = self.stage.pair_keys(chunk)
+        masked_n = mask(codes_n, self._weight, seat=self.stage.seat, pairs=keys, own=self.stage.own_key(chunk))
         return masked_n.astype(WORD, copy=False)
 
     def encode_mean(self, chunk: int, mean_n: Vector, total_weight: int, own_weight: int) -> bytes:
@@ -56,7 +56,7 @@ class MaskedParts(Delivery):
         assert self.contribution is not None
         bounds = self._run.grid.bounds(chunk)
         codes = self._run.secure_codes
-        key = chunk_key(self._stage.rounding, self._stage.circles.group, "rounding", chunk)
+        key = chunk_key(self.stage.rounding, self.stage.circles.group, "rounding", chunk)
         noise_n = stream(key, bounds.stop - bounds.start)
         x_N, lost_N = self.contribution.x_N, self.contribution.lost_N
-        return codes.encode(x_N[bounds], self._stage.ranges(chunk), noise_n, lost_N[bounds])
+        return codes.encode(x_N[bounds], self.stage.ranges(chunk), noise_n, lost_N[bounds])

@@ -21,7 +21,7 @@ class SumsOf:
 
     def __init__(self, ctx: Context, roster: Roster, plan: Plan) -> None:
         """Raises ProtocolError if there can be none."""
-        self._ctx = ctx
+        self.ctx = ctx
         self._roster = roster
         self._plan = plan
         self._seat = roster.index[ctx.me]
@@ -35,8 +35,8 @@ class SumsOf:
             return False
         if self._seat not in self.circles.givers:
             reason = f"fewer than {SECURE_MEMBERS} members near this peer take part: no sum would hide its update"
-            denied = self._ctx.gate.withhold(Reason.NOT_MASKED, reason, round_number=self._roster.round)
-            self._ctx.sink(
+            denied = self.ctx.gate.withhold(Reason.NOT_MASKED, reason, round_number=self._roster.round)
+            self.ctx.sink(
                 events.UpdateDenied(
                     round=self._roster.round, code=denied.code, reason=denied.reason, policy=denied.policy
                 )
@@ -51,7 +51,7 @@ class SumsOf:
 
     def stage(self, offer: Offer | None) -> Stage:
         """The driver of this attempt's sums. `offer` is what this peer gives to them."""
-        ctx = self._ctx
+        ctx = self.ctx
 
         async def spend() -> None:
             assert offer is not None, "who gives nothing reveals nothing"

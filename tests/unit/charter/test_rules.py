@@ -5,7 +5,18 @@ import math
 import pytest
 from msgspec.structs import replace
 
-from swarm.charter.manifest import AdamW, Admission, Charter, Genesis, Member, Nesterov, Region, Weights
+from swarm.charter.manifest import (
+    AdamW,
+    Admission,
+    Charter,
+    Genesis,
+    Member,
+    Nesterov,
+    Quorum,
+    Region,
+    SecureSum,
+    Weights,
+)
 from swarm.charter.rules import MAX_CONFIG_BYTES, check_charter
 from swarm.errors import CharterError
 from swarm.identity.peer_id import PeerId
@@ -148,3 +159,39 @@ def test_a_jurisdiction_lies_in_one_region(regions: tuple[tuple[str, tuple[str, 
         replace(charter(), regions=tuple(Region(name=name, jurisdictions=codes) for name, codes in regions)),
         cause,
     )
+
+
+def _secure(rule: SecureSum, members: int = 3) -> Charter:
+    named = tuple(Member(name=f"m{n}", key=key.peer_id) for n, key in enumerate((ADA, BO, STRANGER)[:members]))
+    return replace(charter(), members=named, admission=Admission(kind="member"), aggregation=rule)
+
+
+def test_secure_sums_take_three_members_a_majority_and_uniform_weights() -> None:
+    check_charter(_secure(SecureSum()))
+    check_charter(replace(_secure(SecureSum(), members=2), admission=Admission(kind="mixed")))
+    _refused(_secure(SecureSum(), members=2), "hides nothing: it takes 3")
+    _refused(replace(_secure(SecureSum()), weights=Weights(policy="tokens")), "do not fit into 16 bits")
+    open_run = replace(_secure(SecureSum()), admission=Admission(kind="open"), quorum=Quorum(kind="available"))
+    _refused(open_run, 'quorum.kind "majority"')
+    one_level = replace(_secure(SecureSum()), reduce=replace(charter().reduce, levels=1))
+    _refused(one_level, "set aggregation.across_regions")
+    check_charter(replace(one_level, aggregation=SecureSum(across_regions=True)))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("bits", 1),
+        ("bits", 15),
+        ("block_elements", 48),
+        ("block_elements", 2**17),
+        ("initial_rms", 0.0),
+        ("initial_rms", math.nan),
+        ("floor_rms", 0.0),
+        ("floor_rms", 1.0),
+        ("kappa", 0.5),
+        ("kappa", math.inf),
+    ],
+)
+def test_numbers_of_secure_sums_are_in_range(field: str, value: float) -> None:
+    _refused(_secure(replace(SecureSum(), **{field: value})), f"aggregation.{field}|{field}")

@@ -80,11 +80,11 @@ def test_a_torn_line_is_closed_and_an_edited_one_is_found(begin: Begin, tmp_path
 
 
 def test_each_tier_sees_its_own_fields(begin: Begin) -> None:
-    (artefact,) = begin(data("secret")).session.data
+    (artefact,) = begin(data("secret", "digest of it")).session.data
     seen = {tier: view(artefact, tier) for tier in Tier}
     assert set(seen[Tier.PUBLIC]) < set(seen[Tier.CONSORTIUM]) < set(seen[Tier.PRIVATE])
     assert set(seen[Tier.PRIVATE]) == set(Artefact.__struct_fields__)
-    assert "secret" not in str(seen[Tier.CONSORTIUM]) and "d1" not in str(seen[Tier.CONSORTIUM])
+    assert "secret" not in str(seen[Tier.CONSORTIUM]) and "digest of it" not in str(seen[Tier.CONSORTIUM])
     assert seen[Tier.CONSORTIUM]["residency"] == ("DE",) and "residency" not in seen[Tier.PUBLIC]
 
 

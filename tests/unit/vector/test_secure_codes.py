@@ -65,9 +65,8 @@ def test_rounding_is_unbiased_and_clipping_stays_with_the_sender() -> None:
     codes, elements = SecureCodes(4, 8), 8
     x_N = np.array([0.1, 0.33, -0.77, 0.5, 5.0, -5.0, 0.0, 1.0], np.float32)
     ranges_K = np.ones(1, np.float32)
-    mean_N = np.zeros(elements)
+    mean_N, lost_N = np.zeros(elements), np.empty(elements, np.float32)
     for trial in range(4000):
-        lost_N = np.empty(elements, np.float32)
         codes.encode(x_N, ranges_K, noise(trial, elements), lost_N)
         mean_N += (x_N - lost_N) / 4000
     np.testing.assert_allclose(mean_N, np.clip(x_N, -1, 1), atol=0.005)
