@@ -37,7 +37,7 @@ class Papers:
         self.witness = bootstrap.peer_id
         outer, reduce = (
             manifest.Nesterov(lr=0.7, momentum=0.9),
-            manifest.Reduce(chunk_elements=4096, min_contributors=1),
+            manifest.Reduce(chunk_elements=4096, min_contributors=1, single_update_may_cross=True),
         )
         state0 = initial_state(json.dumps(MODEL), 0, outer, reduce)
         created = int(unix_s()) - 10
@@ -93,6 +93,10 @@ class Papers:
     def names(self) -> dict[PeerId, str]:
         return {identity.peer_id: name for name, identity in self._peers.items()}
 
+    @property
+    def member_of(self) -> dict[str, str]:
+        return {name: self._member(number) for number, name in enumerate(self._peers)}
+
     def key_path(self, name: str) -> Path:
         return self._folder / f"{name}.key"
 
@@ -107,9 +111,12 @@ class Papers:
         number, identity = list(self._peers).index(name), self._peers[name]
         identity.save(self.key_path(name))
         write_data(self._folder / f"{name}-data", name)
-        member = self._members[MEMBERS[number // len(REGIONS) % len(MEMBERS)]]
+        member = self._members[self._member(number)]
         jurisdiction = list(REGIONS.values())[number % len(REGIONS)]
         signed = passports.issue(
             member, self.charter, identity.peer_id, jurisdiction, self.charter.run.expires, unix_s()
         )
         write_document(self.passport_path(name), passports.encode(signed), PassportError)
+
+    def _member(self, number: int) -> str:
+        return MEMBERS[number // len(REGIONS) % len(MEMBERS)]

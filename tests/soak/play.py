@@ -178,10 +178,14 @@ class Soak:
         began = time.time()
         while self._undisturbed_s(began) < GATHER_S:
             self._until_round_after(self._watch.front, "a commit before a majority dies")
-            doomed = majority(self._draw, self._stand())
+            stand = self._stand()
+            # Once everybody is in: votes cast before may still commit the next round, whose roster votes after it.
+            doomed = majority(self._draw, stand) if stand.electors == stand.alive else None
             if doomed is not None:
                 return doomed
-        raise SoakError(f"not within {GATHER_S:.0f} s: a roster whose majority is not the elders: {self._stand()}")
+        raise SoakError(
+            f"not within {GATHER_S:.0f} s: a roster of everybody whose majority is not the elders: {self._stand()}"
+        )
 
     def _until_together(self, limit_s: float) -> float:
         """Waits for a round that every living peer commits from now on; how long it took."""
@@ -214,7 +218,7 @@ class Soak:
             elders=self._elders,
             electors={names[peer] for peer in last.peers},
             ready=self._watch.ready & set(self._crew.pids),
-            witnesses=1,
+            members=self._papers.member_of,
             most=self._plan.nodes,
         )
 

@@ -2,12 +2,16 @@
 
 Six times in ten a peer joins, otherwise one is killed. A join into a full swarm becomes a kill, and a kill that would
 leave the last roster without a quorum becomes a join: losing a majority is one event of its own, not an accident.
-Elders are never killed: growth over time can only be seen in a process that lives on.
+Elders are never killed: growth over time can only be seen in a process that lives on. Voices are counted as the swarm
+counts them (`swarm.state.voices`): a member has one, however many peers it brings.
 """
 
 import random
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
+
+from swarm.identity.peer_id import PeerId
+from swarm.state.voices import voices
 
 JOIN_SHARE = 0.6
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 2.0
@@ -16,6 +20,7 @@ RETURN_SHARE = 0.5
 WHOLE_SHARE = 0.7
 """Of the kills: all of a peer at once; the others take one of its processes, and the rest must follow by itself."""
 PARTS = ("node", "trainer", "daemon")
+WITNESS = PeerId("the bootstrap node")
 
 
 @dataclass(frozen=True)
@@ -30,19 +35,27 @@ class Stand:
     """Peers of the last committed roster."""
     ready: Set[str]
     """Of the living: those that hold a verified state."""
-    witnesses: int
-    """Always there."""
+    members: Mapping[str, str]
+    """The member of each peer."""
     most: int
     """Peers at a time."""
 
     @property
-    def quorum(self) -> int:
-        return (len(self.electors) + self.witnesses) // 2 + 1
+    def unneeded(self) -> Set[str]:
+        """Of the living: whose death alone leaves a quorum, electors and others."""
+        left = self.electors & self.alive & self.ready
+        return {name for name in self.alive if name not in self.electors or self.has_quorum(left - {name})}
 
     @property
-    def spare(self) -> int:
-        """Electors that can die before the quorum is gone; negative when it is."""
-        return len(self.electors & self.alive & self.ready) + self.witnesses - self.quorum
+    def is_thin(self) -> bool:
+        """Whether no elector can be spared."""
+        return not self.unneeded & self.electors & self.ready
+
+    def has_quorum(self, left: Set[str]) -> bool:
+        """Whether these electors commit, with the witness that is always there."""
+        peers = [PeerId(name) for name in self.electors]
+        counted = voices(peers, [WITNESS], {PeerId(name): member for name, member in self.members.items()})
+        return counted.is_majority({*(PeerId(name) for name in left), WITNESS})
 
 
 @dataclass(frozen=True)
@@ -68,10 +81,10 @@ def decide(draw: random.Random, stand: Stand) -> Join | Kill | None:
     # Drawn in any case, so that what comes later in the stream does not hang on what is possible now.
     who, how, part = draw.random(), draw.random(), draw.choice(PARTS)
     can_join = len(stand.alive) < stand.most
-    victims = _victims(stand)
+    victims = stand.unneeded - stand.elders
     if can_join and (wants_join or not victims):
-        back = _pick(stand.dead & stand.electors if stand.spare <= 0 else stand.dead, who)
-        must_return = stand.spare <= 0 and back is not None
+        back = _pick(stand.dead & stand.electors if stand.is_thin else stand.dead, who)
+        must_return = stand.is_thin and back is not None
         return Join(back if must_return or how < RETURN_SHARE else None)
     if not victims:
         return None
@@ -81,17 +94,21 @@ def decide(draw: random.Random, stand: Stand) -> Join | Kill | None:
 
 
 def majority(draw: random.Random, stand: Stand) -> list[str] | None:
-    """Electors whose death leaves no quorum, as few as possible; None if that would take an elder's."""
-    needed = len(stand.electors & stand.alive) + stand.witnesses - stand.quorum + 1
-    doomed = sorted(stand.electors & stand.alive - stand.elders)
-    draw.shuffle(doomed)
-    return doomed[:needed] if 0 < needed <= len(doomed) else None
-
-
-def _victims(stand: Stand) -> Set[str]:
-    """Who may die now: anybody but the elders, and electors only while one can be spared."""
-    unneeded = stand.alive if stand.spare > 0 else stand.alive - stand.electors
-    return unneeded - stand.elders
+    """Electors whose death leaves no quorum, none of them in vain; None if that would take an elder's."""
+    left = stand.electors & stand.alive
+    if not stand.has_quorum(left):
+        return None
+    order = sorted(left - stand.elders)
+    draw.shuffle(order)
+    doomed: list[str] = []
+    while order and stand.has_quorum(left - set(doomed)):
+        doomed.append(order.pop())
+    if stand.has_quorum(left - set(doomed)):
+        return None
+    for name in tuple(doomed):
+        if not stand.has_quorum(left - (set(doomed) - {name})):
+            doomed.remove(name)
+    return doomed
 
 
 def _pick(names: Set[str], share: float) -> str | None:

@@ -12,16 +12,17 @@ from tests.soak.watch import DivergedError, Watch
 
 NAMES = [f"p{number}" for number in range(8)]
 ELDERS = frozenset(NAMES[:2])
+MEMBERS = {name: f"the member of {name}" for name in NAMES}
 
 
-def _stand(alive: list[str], electors: list[str], most: int = 8) -> Stand:
+def _stand(alive: list[str], electors: list[str], most: int = 8, members: dict[str, str] | None = None) -> Stand:
     return Stand(
         alive=set(alive),
         dead=set(NAMES) - set(alive),
         elders=ELDERS,
         electors=set(electors),
         ready=set(alive),
-        witnesses=1,
+        members=MEMBERS if members is None else members,
         most=most,
     )
 
@@ -47,7 +48,7 @@ def test_a_full_swarm_is_joined_by_nobody() -> None:
 def test_no_kill_takes_the_quorum_and_the_electors_are_called_back() -> None:
     # Seven electors and a witness: five votes are needed, and four electors live.
     stand = _stand(NAMES[:4], NAMES[:7])
-    assert stand.spare == 0
+    assert stand.is_thin
     assert {each.name for each in _draws(stand) if isinstance(each, Join)} == set(NAMES[4:7])
     assert all(isinstance(each, Join) for each in _draws(stand))
     newcomer = _stand([*NAMES[:4], NAMES[7]], NAMES[:7])
@@ -57,10 +58,23 @@ def test_no_kill_takes_the_quorum_and_the_electors_are_called_back() -> None:
 def test_a_majority_is_as_many_as_leave_no_quorum() -> None:
     stand = _stand(NAMES, NAMES[:7])
     doomed = majority(random.Random(1), stand)
-    assert doomed is not None and not ELDERS & set(doomed)
-    left = len(stand.electors) - len(doomed) + stand.witnesses
-    assert left == stand.quorum - 1
+    # Seven electors and a witness: four votes are one too few.
+    assert doomed is not None and not ELDERS & set(doomed) and len(doomed) == 4
     assert majority(random.Random(1), _stand(NAMES[:3], NAMES[:3])) is None
+
+
+def test_voices_are_the_members_and_not_the_peers() -> None:
+    # Four members of two peers each, and a witness: five voices, of which three are needed.
+    members = {name: f"member {number // 2}" for number, name in enumerate(NAMES)}
+    stand = _stand(NAMES, NAMES, members=members)
+    doomed = majority(random.Random(1), stand)
+    assert doomed is not None
+    left = [members[name] for name in set(NAMES) - set(doomed)]
+    assert sum(0.5 for _ in left) + 1 <= 2.5
+    assert len(doomed) == 5
+    # Two whole members and the witness are three voices of five: nobody can be spared; half a member more can.
+    assert _stand(NAMES[:4], NAMES, members=members).is_thin
+    assert not _stand(NAMES[:5], NAMES, members=members).is_thin
 
 
 def _commit(number: int, at: float, digest: str, *contributors: str) -> events.Stamped:
