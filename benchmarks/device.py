@@ -224,7 +224,7 @@ def _wait(device: Device) -> None:
 
 
 def _model(charter: Path | None) -> tuple[str, Training, str]:
-    from peers.demo.members import PILOT_MODEL
+    from peers.demo.terms import PILOT_MODEL
     from swarm.charter import files
     from swarm.errors import CharterError
 

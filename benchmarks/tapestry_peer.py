@@ -20,6 +20,7 @@ from swarm import events
 from swarm.charter import files
 from swarm.charter.manifest import (
     BLOCK_ELEMENTS,
+    CROSSING_MEMBERS,
     Charter,
     Codec,
     Deadlines,
@@ -238,6 +239,7 @@ def bench_charter(seat: Seat, cards: list[Card], now_s: int) -> Charter:
         block_elements=BLOCK_ELEMENTS.get(codec, Reduce().block_elements),
         levels=seat.site.levels,
         min_contributors=seat.site.min_contributors,
+        single_update_may_cross=seat.site.min_contributors < CROSSING_MEMBERS,
     )
     zeros_N = np.zeros(elements, np.float32)
     zero_digest = state_digest(Grid(elements, reduce.chunk_elements), zeros_N, ()).hex()

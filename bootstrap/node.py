@@ -151,6 +151,9 @@ class BootstrapNode:
                 await stream.send(await self._witness.prepare(request, stream.remote))
             case wire.AskVote() if self._is_witness:
                 await stream.send(await self._witness.vote(request, stream.remote))
+            case wire.CastQuality() | wire.NoQuality():
+                if self._is_witness:
+                    self._witness.hear(stream.remote, request)
             case wire.PushRecord(record):
                 if self._is_witness:
                     await self._witness.learn(record)

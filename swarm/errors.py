@@ -9,6 +9,7 @@
     │   └── UnlabelledDataError   data without a label: refused, fail closed
     ├── DataError                 data folder missing, empty or unreadable
     ├── StateError                state folder corrupted or not writable; nothing in it is overwritten
+    ├── LineageError              a statement or an exit bundle is not what was signed, or what it rests on is missing
     ├── ModelError                transformers refuses the config, or the model is not the charter's
     ├── DeviceError               the accelerator asked for is not there, or its memory holds not even one sequence
     ├── NetworkError              an address that cannot be reached, a port in use, a daemon that does not start
@@ -61,6 +62,10 @@ class DataError(TapestryError):
 
 class StateError(TapestryError):
     """A state folder cannot be used; what lies in it is kept."""
+
+
+class LineageError(TapestryError):
+    """A statement about a model, or a bundle, does not hold."""
 
 
 class ModelError(TapestryError):

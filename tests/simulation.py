@@ -13,6 +13,7 @@ import numpy as np
 
 from swarm import events
 from swarm.charter.manifest import (
+    CROSSING_MEMBERS,
     Aggregation,
     Charter,
     Deadlines,
@@ -91,7 +92,13 @@ def make_charter(
         run=RunTable(name="simulation", created=CREATED_S, expires=CREATED_S + 10**8),
         model=Model(parameters=elements, schema_digest="a" * 64, state_digest=digest),
         outer=Nesterov(lr=0.7, momentum=0.9),
-        reduce=Reduce(codec=codec, block_elements=64, chunk_elements=chunk_elements, min_contributors=min_contributors),
+        reduce=Reduce(
+            codec=codec,
+            block_elements=64,
+            chunk_elements=chunk_elements,
+            min_contributors=min_contributors,
+            single_update_may_cross=min_contributors < CROSSING_MEMBERS,
+        ),
         aggregation=aggregation,
         weights=Weights(policy="uniform", cap_percent=100),
         deadlines=Deadlines(floor_s=1.0, ceiling_s=ceiling_s, mad_factor=6.0),
@@ -114,6 +121,7 @@ class FakeTrainer:
         self._seconds = seconds
         self._task: asyncio.Task[None] | None = None
         self._head: Head | None = None
+        self.scoring_s: Callable[[], float] = lambda: 0.0
         self.scores: Callable[[np.ndarray], float | None] | None = None
         """The loss of a base; None for a trainer without held-out data."""
 
@@ -137,7 +145,10 @@ class FakeTrainer:
         """Its one step takes as long as it takes."""
 
     async def score(self, base_N: np.ndarray, current_N: np.ndarray) -> float | None:
-        return None if self.scores is None else self.scores(base_N)
+        if self.scores is None:
+            return None
+        await asyncio.sleep(self.scoring_s())
+        return self.scores(base_N)
 
     async def abandon(self) -> None:
         if self._task is not None:
@@ -195,6 +206,9 @@ class Simulation:
         self.write_s: Callable[[], float] = lambda: 0.0
         self.scores: dict[int, Callable[[np.ndarray], float | None]] = {}
         """By number: how a peer's trainer scores a base; who is not in it has no held-out data."""
+        self.trainers: dict[int, FakeTrainer] = {}
+        self.scoring_s: Callable[[], float] = lambda: 0.0
+        """How long a trainer takes to score a base."""
         self.training_s: Callable[[], float] = lambda: self.random.uniform(0.5, 1.5)
 
     async def start(
@@ -267,6 +281,8 @@ class Simulation:
                     await stream.send(await witness.prepare(request, stream.remote))
                 case wire.AskVote():
                     await stream.send(await witness.vote(request, stream.remote))
+                case wire.CastQuality() | wire.NoQuality():
+                    witness.hear(stream.remote, request)
                 case wire.PushRecord(record):
                     await witness.learn(record)
                 case wire.PushRestarts(documents):
@@ -310,6 +326,8 @@ class Simulation:
             return
         trainer = FakeTrainer(peer.number, training_s)
         trainer.scores = self.scores.get(peer.number)
+        trainer.scoring_s = self.scoring_s
+        self.trainers[peer.number] = trainer
         await peer.engine.run(trainer, self.rounds)
 
     def base_zero(self) -> np.ndarray:

@@ -36,6 +36,10 @@ class Model(_Part, frozen=True, kw_only=True):
     """Hex SHA-256 over the sorted (name, shape) pairs of the parameters."""
     state_digest: str
     """Hex digest of state 0: the untrained base and the zeroed outer-optimiser state."""
+    checkpoint_digest: str = ""
+    """Hex BLAKE3 over the files of the checkpoint folder that state 0 was taken from; empty if it was made anew."""
+    tokenizer_digest: str = ""
+    """The same over its tokenizer, whose tokens the built-in trainer's are then; empty where they are bytes."""
 
 
 class Training(_Part, frozen=True, kw_only=True):
@@ -51,7 +55,7 @@ class Training(_Part, frozen=True, kw_only=True):
     batch_size: int = 4
     """Sequences per inner step of the built-in trainer."""
     sequence_length: int = 256
-    """Bytes per sequence of the built-in trainer."""
+    """Bytes per sequence of the built-in trainer; tokens, where the charter names a tokenizer."""
     inner_lr: float = 2e-3
     """AdamW learning rate of the built-in trainer."""
     inner_weight_decay: float = 0.1
@@ -82,6 +86,11 @@ BLOCK_ELEMENTS = {"int8": 128, "int4": 64}
 """The block size of each codec that has blocks, chosen by measurement (docs/decisions.md)."""
 
 
+CROSSING_MEMBERS = 3
+"""Distinct members without which a sum that is not masked crosses no border, unless the charter lets single updates
+cross: in a sum of two, each sees the other's update."""
+
+
 class Reduce(_Part, frozen=True, kw_only=True):
     codec: Codec = "int8"
     block_elements: int = 128
@@ -93,15 +102,14 @@ class Reduce(_Part, frozen=True, kw_only=True):
     max_rms: float = 10.0
     """Root mean square that no chunk of a part may exceed: an update above it is not sent, and not counted."""
     min_contributors: int = 3
-    """Members an aggregate must hold to cross a border; 1 lets single updates cross, and every screen says
-    so."""
+    """Members an aggregate must hold to cross a border; over several regions below 3 only with what follows."""
     single_update_may_cross: bool = False
-    """Whether regions of fewer members may let their sums out as well; every screen says so."""
+    """Whether regions of fewer members may let their sums out as well, single updates too; every screen says so."""
 
     @property
     def least_members(self) -> int:
         """Members that an aggregate must hold to cross a border in any case."""
-        return 1 if self.single_update_may_cross else self.min_contributors
+        return 1 if self.single_update_may_cross else max(CROSSING_MEMBERS, self.min_contributors)
 
 
 class Mean(_Part, frozen=True, kw_only=True, tag="mean", tag_field="kind"):

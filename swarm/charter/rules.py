@@ -10,7 +10,8 @@ size has a limit, and every text is printable before a terminal shows it. The ru
  5. 1 <= threshold <= founders; at least one genesis peer and one region;
  6. chunks are whole blocks; the deadline's floor is not above its ceiling; the run ends after it begins;
  7. secure sums take three members, uniform weights and a majority, and what is added fits into 16 bits;
- 8. quorum kind `available` is for runs that admit anybody, and has no witnesses: nobody waits for their votes.
+ 8. quorum kind `available` is for runs that admit anybody, and has no witnesses: nobody waits for their votes;
+ 9. over several regions a sum holds three members, or is masked across them, or single updates may cross.
 """
 
 import math
@@ -21,7 +22,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from swarm.charter.manifest import AdamW, Charter, QualityVotes, SecureSum
+from swarm.charter.manifest import CROSSING_MEMBERS, AdamW, Charter, QualityVotes, SecureSum
 from swarm.errors import CharterError
 from swarm.identity.peer_id import PeerId, parse_peer_id
 
@@ -83,6 +84,7 @@ def check_charter(charter: Charter) -> None:
     _check_positive("privacy.delta", charter.privacy.delta, MAX_DELTA)
     _check_aggregation(charter)
     _check_regions(charter)
+    _check_borders(charter)
 
 
 def is_jurisdiction(text: str) -> bool:
@@ -103,6 +105,12 @@ def _check_run_and_model(charter: Charter) -> None:
     ):
         if _HEX_DIGEST.fullmatch(digest) is None:
             raise CharterError(f"{key} must be 64 lowercase hexadecimal digits")
+    for key, digest in (
+        ("model.checkpoint_digest", charter.model.checkpoint_digest),
+        ("model.tokenizer_digest", charter.model.tokenizer_digest),
+    ):
+        if digest and _HEX_DIGEST.fullmatch(digest) is None:
+            raise CharterError(f"{key} must be empty or 64 lowercase hexadecimal digits")
     if charter.model.config_json:
         _check_config(charter.model.config_json)
 
@@ -254,6 +262,24 @@ def _check_regions(charter: Charter) -> None:
                 )
     _check_once("region name", (_folded(region.name) for region in charter.regions))
     _check_once("jurisdiction", (code for region in charter.regions for code in region.jurisdictions))
+
+
+def _check_borders(charter: Charter) -> None:
+    reduce, rule = charter.reduce, charter.aggregation
+    is_masked = isinstance(rule, SecureSum) and rule.across_regions
+    if len(charter.regions) == 1 or is_masked or reduce.single_update_may_cross:
+        return
+    if reduce.min_contributors < CROSSING_MEMBERS:
+        raise CharterError(
+            f"reduce.min_contributors is {reduce.min_contributors}, and over several regions a sum of fewer than "
+            f"{CROSSING_MEMBERS} members tells single updates: set single_update_may_cross as well, or "
+            f"min_contributors to {CROSSING_MEMBERS} or more, or mask across regions"
+        )
+    if reduce.levels == 1:
+        raise CharterError(
+            "reduce.levels is 1, and in one group over several regions single updates cross borders: set levels to 2, "
+            "or single_update_may_cross"
+        )
 
 
 def _check_name(key: str, text: str) -> None:

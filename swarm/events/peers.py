@@ -150,7 +150,7 @@ class ChainSwitched(Event, frozen=True, kw_only=True):
     to_round: int
     rounds_lost: int
     weight_lost: int
-    """Contributions counted in the rounds that are lost, one per peer and round."""
+    """Contributions counted in the rounds that are lost, one per member and round."""
     weight_won: int
     """The same of the chain it has gone to, since the fork."""
     reason: str

@@ -12,7 +12,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from swarm.errors import IdentityError, UsageError
-from swarm.identity.peer_id import PeerId, peer_id_of, signed_bytes
+from swarm.identity.peer_id import PeerId, peer_id_of, pre_authentication, signed_bytes
 
 _PREFIX = bytes((0x08, 0x01, 0x12, 0x40))
 _SEED_BYTES = 32
@@ -110,6 +110,10 @@ class Identity:
     def sign(self, domain: str, message: bytes) -> bytes:
         """A 64-byte Ed25519 signature; `swarm.identity.peer_id.verify` checks it against the same domain."""
         return self._key.sign(signed_bytes(domain, message))
+
+    def sign_dsse(self, payload_type: str, payload: bytes) -> bytes:
+        """A 64-byte Ed25519 signature over a DSSE envelope's payload; `peer_id.verify_dsse` checks it."""
+        return self._key.sign(pre_authentication(payload_type, payload))
 
     def __repr__(self) -> str:
         return f"Identity({self.peer_id})"

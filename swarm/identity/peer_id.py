@@ -58,9 +58,26 @@ def parse_peer_id(text: str) -> PeerId:
 def verify(author: PeerId, signature: bytes, domain: str, message: bytes) -> bool:
     """Whether `author` signed `message` for `domain` (see `Identity.sign`). False for a malformed id, never
     an error."""
+    return _holds(author, signature, signed_bytes(domain, message))
+
+
+def verify_dsse(author: PeerId, signature: bytes, payload_type: str, payload: bytes) -> bool:
+    """Whether `author` signed this payload in a DSSE envelope (see `Identity.sign_dsse`); never an error."""
+    return _holds(author, signature, pre_authentication(payload_type, payload))
+
+
+def pre_authentication(payload_type: str, payload: bytes) -> bytes:
+    """What a DSSE envelope's signature covers: PAE of the DSSE protocol, version 1.
+
+    It begins otherwise than all that `signed_bytes` makes, so neither kind of signature passes as the other.
+    """
+    kind = payload_type.encode()
+    return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
+
+
+def _holds(author: PeerId, signature: bytes, message: bytes) -> bool:
     try:
-        key = Ed25519PublicKey.from_public_bytes(public_key_of(author))
-        key.verify(signature, signed_bytes(domain, message))
+        Ed25519PublicKey.from_public_bytes(public_key_of(author)).verify(signature, message)
     except (InvalidSignature, ValueError):
         return False
     return True

@@ -10,6 +10,7 @@ from swarm.identity.peer_id import PeerId
 from swarm.net import wire
 from swarm.net.audited import AuditedStream, AuditedTransport
 from swarm.net.transport import StreamLostError
+from swarm.sovereignty.permit import Permit
 
 F = TypeVar("F")
 
@@ -25,21 +26,32 @@ class Caller:
     def peer_id(self) -> PeerId:
         return self._transport.peer_id
 
-    async def open(self, peer: PeerId, request: wire.Frame, limit_s: float) -> AuditedStream:
-        """A stream on which `request` was sent. Raises StreamLostError, also when `limit_s` seconds were not enough."""
-        return await self._opened(self._transport.open(peer), peer, request, limit_s)
+    async def open(
+        self, peer: PeerId, request: wire.Frame, limit_s: float, permit: Permit | None = None
+    ) -> AuditedStream:
+        """A stream on which `request` was sent, under `permit` if it needs one.
+
+        Raises:
+            StreamLostError: also when `limit_s` seconds were not enough.
+        """
+        return await self._opened(self._transport.open(peer), peer, request, limit_s, permit)
 
     async def open_bulk(self, peer: PeerId, request: wire.Frame, limit_s: float) -> AuditedStream:
         """As `open`, for a request after which many bytes go either way."""
         return await self._opened(self._transport.open_bulk(peer), peer, request, limit_s)
 
     async def _opened(
-        self, opening: Coroutine[None, None, AuditedStream], peer: PeerId, request: wire.Frame, limit_s: float
+        self,
+        opening: Coroutine[None, None, AuditedStream],
+        peer: PeerId,
+        request: wire.Frame,
+        limit_s: float,
+        permit: Permit | None = None,
     ) -> AuditedStream:
         try:
             async with asyncio.timeout(limit_s):
                 stream = await opening
-                await self._begin(stream, request)
+                await self._begin(stream, request, permit)
                 return stream
         except TimeoutError:
             raise StreamLostError(f"{peer} did not answer within {limit_s:.1f} s") from None
@@ -69,11 +81,11 @@ class Caller:
             raise ProtocolError(f"{peer} refused: {answer.reason}")
         return answer
 
-    async def _begin(self, stream: AuditedStream, request: wire.Frame) -> None:
+    async def _begin(self, stream: AuditedStream, request: wire.Frame, permit: Permit | None) -> None:
         """Sends hello and request; whatever stops it, the stream does not stay open."""
         try:
             await stream.send(self._hello)
-            await stream.send(request)
+            await stream.send(request, permit)
         except BaseException:
             stream.close()
             raise

@@ -74,7 +74,7 @@ class Chains:
             return
         fork = await self._fork(peer, status.head)
         if fork is not None and fork.ours and fork.is_theirs_better:
-            ctx.told_better(peer)
+            ctx.news.told_better(peer)
 
     def _is_ours(self, status: wire.Status) -> bool:
         """Whether a peer stands on this chain, at this round or an earlier one."""

@@ -33,6 +33,9 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Hex digest of the policy in force."""
     restrictions: Restrictions = NOTHING_ALLOWED
     """What binds all the data this peer trains on together, and so its updates."""
+    held_out: Restrictions | None = None
+    """What binds the data that candidate bases are scored on, and so this peer's votes; None if that is what it trains
+    on, or what a script of one's own scores on."""
     data: tuple[DataUsed, ...] = ()
     """The data sets, for this peer's own records."""
     dp: DpRules | None = None
@@ -47,6 +50,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Stop when the head has reached this round."""
     checkpoints: int = 2
     """How many states of past rounds stay on disk."""
+    archive: bool = False
+    """Whether the committed means of all rounds stay on disk, and state 0."""
     began_s: float = 0.0
     """When the command was started that this node belongs to (`swarm.clock.process_s`); 0 for the node's own start."""
     walls: str = ""

@@ -12,18 +12,19 @@ from pathlib import Path
 from swarm import events
 from swarm.charter import passport as passports
 from swarm.charter.passport import Passport, SignedPassport
-from swarm.clock import WallClock, monotonic_s
-from swarm.errors import NetworkError
+from swarm.clock import WallClock
 from swarm.identity.key import Identity
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
-from swarm.net.audited import DIRECTORY, AuditedDirectory, AuditedStream, AuditedTransport
+from swarm.net.audited import AuditedDirectory, AuditedStream, AuditedTransport
 from swarm.net.calls import Caller
 from swarm.net.relay import Relay
 from swarm.net.server import Server
 from swarm.net.transport import Directory, Transport
+from swarm.node.bytes_out import BytesOut
 from swarm.node.chains import Chains
 from swarm.node.evidence import Evidence
+from swarm.node.following import Following
 from swarm.node.membership import Membership
 from swarm.node.observatory import Observatory
 from swarm.node.presence import Presence
@@ -31,31 +32,23 @@ from swarm.node.reach import Reach
 from swarm.node.round_length import is_round_over
 from swarm.node.work import Trainer, Work
 from swarm.round.acceptor import Acceptor
-from swarm.round.context import Context, Offer
+from swarm.round.context import Context
+from swarm.round.outcome import Offer
 from swarm.round.round import Behind, run_round
 from swarm.round.ruling import read_documents
 from swarm.round.scorer import Scorer
 from swarm.round.service import serve_round
 from swarm.sovereignty.gate import Gate
 from swarm.sovereignty.ledger import Ledger
-from swarm.state.catchup import CatchUp
 from swarm.state.chain import load_restarts
 from swarm.state.checkpoints import Checkpoints
 from swarm.state.donor import Donor
-from swarm.state.electorate import few_of
 from swarm.state.head import Head
 from swarm.state.partial import Partials
-from swarm.state.resume import resume
 from swarm.state.run import Run
 from swarm.state.shelf import Shelf
 from swarm.state.store import Store
 from swarm.state.upload import Upload
-
-MOST_DONORS = 8
-"""Peers asked at once where they stand; the next try asks others."""
-CATCH_UP_TRIES = 30
-MOST_RECIPIENTS_TOLD = 64
-"""In one event; in a larger swarm the rest is in the ledger."""
 
 
 class Engine:
@@ -98,7 +91,6 @@ class Engine:
         self._sink = seen
         self._wall_clock = wall_clock
         self._relay = Relay()
-        self._ledger = ledger
         self._transport = AuditedTransport(transport, ledger, gate.standing)
         audited = AuditedDirectory(directory, ledger, gate.standing)
         self._presence = Presence(run, identity, passport, audited, wall_clock, self._open_round, self._say)
@@ -111,10 +103,10 @@ class Engine:
         self._evidence = evidence
         self._partials = Partials(run, downloads, self._say)
         self._checkpoints = Checkpoints(run, identity.peer_id, store, sink)
-        self._catch_ups = 0
-        self._seeds: Sequence[PeerId] = ()
-        self._regions: dict[PeerId, str] = {}
-        """Of everybody met, those that have left included: what was sent to them still counts."""
+        self._following = Following(
+            run, identity.peer_id, store, self._caller, self._presence, self._partials, self._sink
+        )
+        self._bytes_out = BytesOut(ledger, self._presence.region, self._sink)
         self._work: Work | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self.ctx: Context | None = None
@@ -144,39 +136,10 @@ class Engine:
         """
         await self._shelf.save(self._shelf.look(self.run_info.rules))
         self._presence.run = self.run_now
-        self._seeds = few_of(seeds, MOST_DONORS, self._identity.peer_id)
         await self._transport.serve(self._server.handle)
         await self._presence.look()
         acceptor = Acceptor(self._store)
-        began_s = monotonic_s()
-        head = await resume(self.run_info, self._store, self._say)
-        source, received = "disk", 0
-        head_or_none = head
-        for attempt in range(CATCH_UP_TRIES):
-            donors = self._donors([*self._presence.known, *seeds], attempt)
-            catching = CatchUp(self.run_info, self._store, self._caller, donors, self._partials, self._sink)
-            try:
-                caught = await catching.run(head_or_none)
-            except NetworkError:
-                if attempt + 1 == CATCH_UP_TRIES:
-                    raise
-                await asyncio.sleep(1.0)
-                await self._presence.look()
-                continue
-            if head is None or caught.head.round > head.round:
-                source = "replay" if caught.replayed else "download"
-            head, received = caught.head, caught.bytes_received
-            break
-        assert head is not None
-        self._sink(
-            events.StateReady(
-                round=head.round,
-                digest=head.state_digest.hex(),
-                source=source,
-                bytes_received=received,
-                seconds=monotonic_s() - began_s,
-            )
-        )
+        head = await self._following.arrive(seeds)
         self.ctx = Context(
             run=self.run_info,
             identity=self._identity,
@@ -189,6 +152,7 @@ class Engine:
             sink=self._sink,
             is_dialable=self._presence.mine.is_dialable,
             announced=self.announced,
+            wall_clock=self._wall_clock,
             link=self._transport,
             shelf=self._shelf,
             ruled=self._ruled,
@@ -211,7 +175,7 @@ class Engine:
 
     async def come_up(self) -> None:
         """Follows what was committed since `start`: trainers import for seconds, and an old base wastes their steps."""
-        await self._catch_up()
+        await self._following.follow(self._context, self._chains)
 
     async def run(self, trainer: Trainer, max_rounds: int | None) -> None:
         """Takes part in rounds until the head has reached `max_rounds`, or for ever."""
@@ -221,9 +185,7 @@ class Engine:
             residual_N[:] = 0  # it went into a secure sum that may have been opened
         work = self._work = Work(ctx.run, ctx.me, trainer, residual_N, self._sink)
         work.spent_round = ctx.masks.spent_before
-        ctx.scorer = Scorer(
-            lambda base_N: trainer.score(base_N, ctx.head.base_N), may_tell_loss=self._gate.may_tell_loss
-        )
+        ctx.scorer = Scorer(lambda base_N: trainer.score(base_N, ctx.head.base_N))
         while max_rounds is None or ctx.head.round < max_rounds:
             read_documents(ctx)
             ctx.train_on = partial(self._train_on, work) if ctx.run.charter.quorum.island else None
@@ -238,8 +200,8 @@ class Engine:
             try:
                 end = await run_round(ctx, self._pending)
                 # That others are ahead is a claim until their records prove it: the inner steps go on meanwhile.
-                while isinstance(end, Behind) and not await self._catch_up():
-                    ctx.doubt_claims()
+                while isinstance(end, Behind) and not await self._following.follow(ctx, self._chains):
+                    ctx.news.doubt_claims()
                     end = await run_round(ctx, self._pending)
                 offer = await work.ended(self._pending, end.offer)
             finally:
@@ -251,7 +213,8 @@ class Engine:
                 await work.missed(opened, self._presence.mine.tokens)
             else:
                 await work.lost(opened, offer, self._presence.mine.tokens)
-            self._report_bytes()
+            last = ctx.archive.committed(ctx.head.round)
+            self._bytes_out.report(ctx.head.round, self._presence.known, last)
             if self._evidence is not None:
                 peers = (ctx.electorate.voters | self._presence.known.keys()) - ctx.electorate.undialable
                 self._evidence.round_ended(ctx.head.round, peers)
@@ -344,35 +307,6 @@ class Engine:
         self._enter("ready")
         return offer
 
-    async def _catch_up(self) -> bool:
-        """Follows others' verified records; whether the head has moved."""
-        ctx = self._context
-        before = ctx.head.round
-        await self._presence.look()
-        self._catch_ups += 1
-        donors = self._donors([*ctx.electorate.peers, *self._presence.known], self._catch_ups)
-        if ctx.is_restart_due or ctx.news.better is not None:
-            # The bootstrap node too: nobody else keeps state 0 for ever, from where founders may restart.
-            return await self._chains.go_over([*donors, *self._seeds])
-        catching = CatchUp(self.run_info, self._store, self._caller, donors, self._partials, self._sink)
-        try:
-            caught = await catching.run(ctx.head)
-        except NetworkError as error:
-            self._say(str(error))
-            await asyncio.sleep(1.0)
-            return False
-        ctx.head = caught.head
-        if ctx.head.round > before:
-            ctx.begin_round()
-            self._sink(events.CaughtUp(from_round=before, to_round=ctx.head.round, replayed=caught.replayed))
-        return ctx.head.round > before
-
-    def _donors(self, peers: Sequence[PeerId], attempt: int) -> list[PeerId]:
-        """A few of `peers` to catch up from, others for every peer and every attempt."""
-
-        me = self._identity.peer_id
-        return few_of([peer for peer in dict.fromkeys(peers) if peer != me], MOST_DONORS, f"{me}/{attempt}")
-
     async def _dispatch(self, stream: AuditedStream, request: wire.Request, passport: Passport) -> None:
         match request:
             case wire.GetRecords():
@@ -408,31 +342,6 @@ class Engine:
         open_round, electors = self.ctx.round, self.ctx.electorate.peers
         if is_round_over(target, open_round, electors, self._presence.known, self._wall_clock()):
             self._work.hurry()
-
-    def _report_bytes(self) -> None:
-        totals = {kind.value: count for kind, count in self._ledger.totals.items()}
-        sent_to = self._sent_to()
-        self._sink(
-            events.BytesOut(
-                round=self.head.round,
-                by_kind=totals,
-                peers=len(self._presence.known),
-                sent_to=tuple(sent_to[:MOST_RECIPIENTS_TOLD]),
-                inside_bytes=sum(each.bytes for each in sent_to if each.region == self._presence.region),
-                across_bytes=sum(each.bytes for each in sent_to if each.region not in ("", self._presence.region)),
-            )
-        )
-
-    def _sent_to(self) -> list[events.SentTo]:
-        """What went to whom, most first, with the region that passports place it in."""
-        last = self._context.archive.committed(self.head.round)
-        self._regions.update({peer: entry.region for peer, entry in self._presence.known.items()})
-        self._regions.update({} if last is None else last.roster.regions)
-        return [
-            events.SentTo(peer=peer, region=self._regions.get(PeerId(peer), ""), bytes=count)
-            for peer, count in self._ledger.sent_to.most_common()
-            if peer != DIRECTORY
-        ]
 
     def _say(self, text: str) -> None:
         self._sink(events.Note(text=text))

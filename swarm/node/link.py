@@ -12,145 +12,38 @@ import math
 import select
 import socket
 from collections.abc import Callable
-from typing import TypeVar
 
 import msgspec
 import numpy as np
 
-from swarm import events
 from swarm.errors import ModelError, NetworkError
 from swarm.node.control import ControlSocket
+from swarm.node.messages import (
+    MAX_REPORT_BYTES,
+    Abandon,
+    Base,
+    Begin,
+    Confined,
+    Finish,
+    FromNode,
+    FromTrainer,
+    GoOn,
+    Score,
+    Scored,
+    Stop,
+    TrainerHello,
+    UpdateMade,
+    Yielded,
+    read_order,
+    read_report,
+    withheld,
+)
 from swarm.node.shared import SharedVectors
 from swarm.node.spending import Private
 from swarm.node.work import Update
-from swarm.sovereignty.privacy import Receipt
 from swarm.state.head import Head
 
-MAX_REPORT_BYTES = 4096
-"""A trainer's longest message."""
 _READ_BYTES = 64 * 1024
-_LOSS_DIGITS = 4
-"""Of figures that are only shown or estimated: a trainer cannot hide much in them."""
-
-
-class Message(msgspec.Struct, frozen=True, tag=True, tag_field="t", forbid_unknown_fields=True):
-    """One JSON line on the control socket."""
-
-
-class Confined(Message, frozen=True):
-    """The first message of a trainer's launcher, before the trainer runs: how far the kernel keeps it in."""
-
-    isolation: str
-    """A level of `swarm.isolation.levels`."""
-    detail: str
-
-
-class TrainerHello(Message, frozen=True):
-    schema_digest: str
-
-
-class Progress(Message, frozen=True):
-    round: int
-    step: int
-    loss: float | None
-    """None if the trainer reports none, or it is no finite number."""
-    tokens: int
-    tokens_per_s: float
-
-
-class UpdateMade(Message, frozen=True):
-    round: int
-    tokens: int
-    loss: float | None
-    """None if the trainer reports none, or it is no finite number."""
-    steps: int
-    tokens_per_s: float = 0.0
-    step_s: float = 0.0
-    """What the shortest step takes."""
-    receipt: Receipt | None = None
-    """For the differential privacy that all steps so far have cost; None without it."""
-
-
-class Imported(Message, frozen=True):
-    """The built-in trainer has imported what it needs."""
-
-    seconds: float
-    """Since its process was started."""
-
-
-class SetUp(Message, frozen=True):
-    """What the built-in trainer computes with."""
-
-    event: events.TrainerSetUp
-
-
-class Scored(Message, frozen=True):
-    """What the trainer makes of the base it was asked to score."""
-
-    number: int
-    """Of the question."""
-    loss: float | None
-    """On its held-out data; None if it has none, or the loss is no finite number."""
-    has_diverged: bool = False
-    """Whether it is no finite number."""
-
-
-class Yielded(Message, frozen=True):
-    """The trainer has given up a round's inner steps and waits for a base."""
-
-    round: int
-
-
-class Begin(Message, frozen=True):
-    """First message of a node."""
-
-    charter: str
-    """The run's verified charter, as TOML: a confined trainer cannot open the state folder."""
-
-
-class Base(Message, frozen=True):
-    """Train from the vector in `base_N`."""
-
-    round: int
-    seconds: float | None = None
-    """For so long; without it the charter's number of inner steps."""
-
-
-class GoOn(Message, frozen=True):
-    """No quorum can be reached: make the charter's number of inner steps more, from the weights as they are."""
-
-    round: int
-
-
-class Score(Message, frozen=True):
-    """Score the base in `base_N`; it comes only while the trainer waits, and its own weights stay what they were."""
-
-    number: int
-
-
-class Finish(Message, frozen=True):
-    """Hand over the update after the step that is being made."""
-
-    round: int
-
-
-class Abandon(Message, frozen=True):
-    """The round is over without this trainer."""
-
-    round: int
-
-
-class Stop(Message, frozen=True):
-    """The node is done; `base_N` holds the Shared Base of `round` committed rounds."""
-
-    round: int
-    reason: str
-
-
-FromTrainer = Confined | Imported | TrainerHello | SetUp | Progress | UpdateMade | Scored | Yielded
-FromNode = Begin | Base | GoOn | Score | Finish | Abandon | Stop
-
-M = TypeVar("M")
 
 
 class TrainerEnd:
@@ -177,7 +70,7 @@ class TrainerEnd:
                 raise _node_gone()
             self._buffer += data
         line, self._buffer = self._buffer.split(b"\n", 1)
-        return _FROM_NODE.decode(line)
+        return read_order(line)
 
     def await_charter(self) -> str:
         """Waits for the node to have verified the run's charter (TOML). Raises NetworkError when it ends first."""
@@ -194,19 +87,6 @@ class TrainerEnd:
     def poll(self) -> FromNode | None:
         """The next message if there is one."""
         return self.wait(0.0)
-
-
-def withheld(message: FromTrainer, step_tokens: int) -> FromTrainer:
-    """A report without what depends on private records: no loss, no pace, and tokens as the charter has them."""
-    match message:
-        case Progress():
-            tokens = message.step * step_tokens
-            return msgspec.structs.replace(message, loss=None, tokens=tokens, tokens_per_s=0.0)
-        case UpdateMade():
-            tokens = message.steps * step_tokens
-            return msgspec.structs.replace(message, loss=None, tokens=tokens, tokens_per_s=0.0)
-        case _:
-            return message
 
 
 def _node_gone() -> NetworkError:
@@ -231,11 +111,12 @@ class NodeEnd:
         self._on_message = on_message
         self._update: asyncio.Future[Update] | None = None
         self._round = 0
-        self._begun = 0
-        """Bases given so far."""
         self._asked = 0
         """Bases to score so far."""
         self._score: asyncio.Future[float | None] | None = None
+        self._is_scoring = False
+        self._next: tuple[Head, float | None] | None = None
+        """What the trainer is to begin with once it has scored a base."""
         self._idle = asyncio.Event()
         self._idle.set()
         self.hello: asyncio.Future[TrainerHello] = asyncio.get_running_loop().create_future()
@@ -264,7 +145,7 @@ class NodeEnd:
         """
         is_first = True
         while line := await self._control.readline():
-            message = _read_report(line)
+            message = read_report(line)
             if isinstance(message, Confined) and not is_first:
                 raise ModelError("the trainer speaks of its own confinement: only what started it can")
             is_first = False
@@ -310,15 +191,20 @@ class NodeEnd:
     def begin(self, head: Head, seconds: float | None = None) -> "asyncio.Future[Update]":
         assert self._idle.is_set(), "the trainer still reads the base before"
         self._round = head.round + 1
-        self._begun += 1
+        self._update = asyncio.get_running_loop().create_future()
+        if self._is_scoring:
+            self._next = head, seconds
+        else:
+            self._give(head, seconds)
+        return self._update
+
+    def _give(self, head: Head, seconds: float | None) -> None:
         if self._private is not None:
             self._private.spending.begin()
         self._shared.base_N[:] = head.base_N
-        self._update = asyncio.get_running_loop().create_future()
         self._idle.clear()
         self._control.grant()
-        self._send(Base(self._round, seconds))
-        return self._update
+        self._send(Base(head.round + 1, seconds))
 
     def go_on(self) -> "asyncio.Future[Update]":
         assert self._idle.is_set(), "the trainer is still at work"
@@ -335,12 +221,15 @@ class NodeEnd:
     async def score(self, base_N: np.ndarray, current_N: np.ndarray) -> float | None:
         """The loss of a base on the trainer's held-out data, infinite for none that is a number.
 
-        None if it has no such data, or is at work. `current_N` is what it has in `base_N`, and will find there again.
+        None if it has no such data. `current_N` is what it has in `base_N`, and will find there again. Steps that it is
+        at are for a round whose roster was closed without them: it hands them over first.
         """
-        if not self._idle.is_set():
-            return None
+        while not self._idle.is_set():
+            self.finish()
+            await self._idle.wait()
+        self._is_scoring = True
         self._asked += 1
-        number, began = self._asked, self._begun
+        number = self._asked
         self._score = asyncio.get_running_loop().create_future()
         self._shared.base_N[:] = base_N
         self._control.grant()
@@ -348,9 +237,14 @@ class NodeEnd:
         try:
             return await self._score
         finally:
-            # A trainer that is asked no more reads what it must not use; its answer is of an older number.
-            if (number, began) == (self._asked, self._begun):
-                self._shared.base_N[:] = current_N
+            # A trainer that is asked no more reads what it must not use; nobody waits for its answer.
+            if number == self._asked:
+                self._is_scoring = False
+                following, self._next = self._next, None
+                if following is None:
+                    self._shared.base_N[:] = current_N
+                else:
+                    self._give(*following)
 
     async def abandon(self) -> None:
         if not self._idle.is_set():
@@ -369,27 +263,3 @@ class NodeEnd:
 
     def _send(self, message: FromNode) -> None:
         self._control.write(msgspec.json.encode(message) + b"\n")
-
-
-_FROM_NODE = msgspec.json.Decoder(FromNode)
-_FROM_TRAINER = msgspec.json.Decoder(FromTrainer)
-
-
-def _read_report(line: bytes) -> FromTrainer:
-    """A trainer's message, its figures made coarse. Raises ModelError for what is none."""
-    try:
-        message = _FROM_TRAINER.decode(line)
-    except msgspec.DecodeError:
-        raise ModelError("the trainer sent its node something that is no message") from None
-    if isinstance(message, Progress | UpdateMade):
-        loss = None if message.loss is None else _coarse(message.loss)
-        return msgspec.structs.replace(message, loss=loss, tokens_per_s=_coarse(message.tokens_per_s))
-    if isinstance(message, Scored) and message.loss is not None:
-        return msgspec.structs.replace(message, loss=_coarse(message.loss))
-    if isinstance(message, Imported):
-        return Imported(_coarse(message.seconds))
-    return message
-
-
-def _coarse(value: float) -> float:
-    return float(f"{value:.{_LOSS_DIGITS}g}")

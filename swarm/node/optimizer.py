@@ -18,7 +18,8 @@ from torch import nn
 
 from swarm.charter.manifest import Training
 from swarm.clock import process_s
-from swarm.node.link import (
+from swarm.node.link import TrainerEnd
+from swarm.node.messages import (
     Abandon,
     Base,
     Begin,
@@ -28,7 +29,6 @@ from swarm.node.link import (
     Score,
     Scored,
     Stop,
-    TrainerEnd,
     TrainerHello,
     UpdateMade,
     Yielded,

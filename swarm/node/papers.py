@@ -26,6 +26,7 @@ from swarm.net.transport import StreamLostError
 from swarm.node.config import NodeConfig
 from swarm.sovereignty.dispatch import Request, check_dispatch, protections_of
 from swarm.sovereignty.gate import InForce
+from swarm.sovereignty.reasons import Reason
 from swarm.sovereignty.uses import Privacy, Use
 from swarm.state.resume import read_state_zero, state_zero
 from swarm.state.run import Run
@@ -119,6 +120,13 @@ class Papers:
         denied = check_dispatch(InForce(self._config.policy, self._config.restrictions), request)
         if denied is not None:
             raise PolicyError(denied.reason, denied.code)
+        held_out = self._config.held_out
+        if held_out is not None and not held_out.may_be_used_in(jurisdiction):
+            raise PolicyError(
+                f"the policy's data for evaluation stays in {', '.join(sorted(held_out.residency or ()))}, "
+                f"and this peer is in {jurisdiction}",
+                Reason.OUTSIDE_RESIDENCY,
+            )
         verdict = run.rules.admit(signed, self._identity.peer_id, now_s)
         if not isinstance(verdict, Admitted):
             raise PassportError(f"the charter refuses this passport: {verdict.reason.value.replace('_', ' ')}")

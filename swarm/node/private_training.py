@@ -5,7 +5,7 @@ from pathlib import Path
 
 from swarm import events
 from swarm.charter.manifest import Charter
-from swarm.node.link import UpdateMade
+from swarm.node.messages import UpdateMade
 from swarm.node.spending import Private, Spending
 from swarm.sovereignty.policy import DpRules
 from swarm.sovereignty.privacy import Budget, budget_of

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from swarm import events
 from swarm.isolation.levels import UNCONFINED
-from swarm.node.link import Confined, FromTrainer, Imported, Progress, SetUp, TrainerHello, UpdateMade
+from swarm.node.messages import Confined, FromTrainer, Imported, Progress, SetUp, TrainerHello, UpdateMade
 from swarm.node.private_training import PrivateTraining
 from swarm.node.startup import Startup
 from swarm.sovereignty.gate import Gate

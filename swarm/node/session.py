@@ -29,6 +29,7 @@ def make_gate(config: NodeConfig, run: Run, region: str, ledger: Ledger, budget:
         policy=InForce(config.policy, config.restrictions),
         budget=budget,
         decided=decided,
+        held_out=config.held_out,
     )
     for protection in protections_of(run.charter):
         gate.protect(protection)

@@ -21,7 +21,9 @@ MARK = "privacy-spent.json"
 """In the state folder, which the trainer cannot write."""
 
 
-class _MarkFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SpentMark(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The file."""
+
     steps: int
     epsilon: float
 
@@ -34,11 +36,11 @@ class Spending:
         self._path = state / MARK
         self._say = say
         self._is_said = False
-        self._most = _MarkFile(0, 0.0)
+        self._most = SpentMark(0, 0.0)
         data = read_file(self._path)
         if data is not None:
             try:
-                self._most = msgspec.json.decode(data, type=_MarkFile)
+                self._most = msgspec.json.decode(data, type=SpentMark)
             except msgspec.DecodeError:
                 raise StateError(f"{self._path} is damaged: what privacy was spent is unknown") from None
         self._before_round = self._most.steps
@@ -54,7 +56,7 @@ class Spending:
         spent = receipt.spent
         least = max(self._most.steps, self._before_round + receipt.update_steps)
         if max(least, spent.steps) > self._most.steps:
-            mark = _MarkFile(max(least, spent.steps), max(self._most.epsilon, spent.epsilon))
+            mark = SpentMark(max(least, spent.steps), max(self._most.epsilon, spent.epsilon))
             await asyncio.to_thread(replace_file, self._path, [msgspec.json.encode(mark)])
             self._most = mark
         if spent.steps >= least:

@@ -71,7 +71,7 @@ class Watcher:
                 run_id=run.id,
                 name=charter.run.name,
                 admission=charter.admission.kind,
-                min_contributors=charter.reduce.min_contributors,
+                min_contributors=charter.reduce.least_members,
                 parameters=charter.model.parameters,
                 regions={region.name: region.jurisdictions for region in charter.regions},
             )

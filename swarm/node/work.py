@@ -17,7 +17,7 @@ from swarm import events
 from swarm.clock import monotonic_s
 from swarm.identity.peer_id import PeerId
 from swarm.node.round_length import planned_s, swarm_pace
-from swarm.round.context import Offer
+from swarm.round.outcome import Offer
 from swarm.round.reduction import Reduction
 from swarm.round.settle import settle
 from swarm.sovereignty.gate import largest_rms

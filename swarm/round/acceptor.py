@@ -15,12 +15,14 @@ got its record. Older rounds are refused for ever, so nothing that was promised 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 
 import msgspec
 
 from swarm.errors import ProtocolError, StateError
+from swarm.identity.peer_id import PeerId
 from swarm.net.wire import Accepted, Ballot, decode
+from swarm.state.electorate import Electorate
 from swarm.state.store import Store
 
 
@@ -90,6 +92,18 @@ def accept(state: AcceptorState, round_number: int, ballot: Ballot, value: bytes
 def highest(accepted: list[Accepted]) -> Accepted | None:
     """The vote in the highest ballot: a leader with a quorum of promises must propose its value again."""
     return max(accepted, key=lambda vote: vote.ballot, default=None)
+
+
+def may_be_decided(
+    value: bytes, accepted: Mapping[PeerId, Accepted], promised: Set[PeerId], electorate: Electorate
+) -> bool:
+    """Whether a quorum can have voted for a value, given the highest votes of those who have promised a later ballot.
+
+    Had a quorum decided it, every vote cast since would be for it too: each ballot proposes again what was decided. So
+    whoever has promised and reports no vote for it was not in that quorum, and all others together must be one.
+    """
+    against = {peer for peer in promised if peer not in accepted or accepted[peer].value != value}
+    return electorate.has_quorum(electorate.voters - against)
 
 
 class Acceptor:

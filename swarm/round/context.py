@@ -5,34 +5,34 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from swarm import events
 from swarm.charter.restart import Restart
-from swarm.clock import monotonic_s
+from swarm.clock import WallClock
 from swarm.errors import ProtocolError
 from swarm.identity.key import Identity
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
 from swarm.net.audited import AuditedTransport
 from swarm.net.calls import Caller
-from swarm.net.tasks import Signal
 from swarm.net.transport import StreamLostError
 from swarm.round.acceptor import Acceptor
 from swarm.round.deadlines import DeadlineBook, Phase
+from swarm.round.heard import Heard
 from swarm.round.island import Island
+from swarm.round.news import MAX_STEP, News
+from swarm.round.outcome import Offer
 from swarm.round.reduction import Reduction
 from swarm.round.ruling import adopt_rules
 from swarm.round.scorer import Scorer
 from swarm.round.seats import Seats
 from swarm.round.secure.standing import Standing
 from swarm.sovereignty.gate import Gate
-from swarm.sovereignty.privacy import Receipt
+from swarm.sovereignty.permit import Permit
 from swarm.state.archive import Archive
 from swarm.state.chain import load_restarts, news_of
 from swarm.state.electorate import Electorate
-from swarm.state.head import Head, Successor
-from swarm.state.records import Decided, Value, kept_rules, round_of, value_digest
+from swarm.state.head import Head
+from swarm.state.records import Value, kept_rules, round_of, value_digest
 from swarm.state.restarts import read_restarts
 from swarm.state.roster import Roster, read_roster
 from swarm.state.run import Run
@@ -42,80 +42,10 @@ from swarm.vector.recycle import Recycler
 
 SHORT_CALL_S = 3.0
 """Limit for one small question to one peer."""
-MAX_ATTEMPT = 2**40
-"""Out of reach for ever: no claim raises an attempt by more than `MAX_STEP`, and each of those takes an attempt."""
-MAX_STEP = 8
-"""Attempts beyond its own that a peer follows others at once; who is further away is reached in several steps."""
-DOUBT_S = 5.0
-"""How long claims of being ahead are not acted on after one that nobody's records proved."""
 WORKING_PHASES = ("training", "ready")
 """What peers announce that are about to join a round."""
 SLOWEST_BYTES_PER_S = 500_000.0
 """A link slower than this is not waited for in a peer's very first round, when nothing has been observed yet."""
-
-
-@dataclass
-class Offer:
-    """What a peer brings to a round, frozen for all its attempts."""
-
-    x_N: np.ndarray
-    """Update plus residual, float32 [N]."""
-    lost_N: np.ndarray
-    """Float32 [N]: the residual's memory, in which the round leaves what it did not deliver."""
-    tokens: int
-    tokens_per_s: float = 0.0
-    receipt: Receipt | None = None
-    """For the differential privacy it has cost, from peers that train under it."""
-    ballots: set[wire.Ballot] = field(default_factory=set[wire.Ballot])
-    """Attempts whose all-reduce it went into: only a roster of one of these can have counted it."""
-    is_spent: bool = False
-    """Its self-mask went out in a secure sum: it is in that sum or in none, and in no other one ever."""
-    is_withheld: bool = False
-    """The gate kept it back from a secure sum, which waits for all that said they give: this one says so no more."""
-
-
-@dataclass(frozen=True)
-class Committed:
-    """The round is decided; `successor` is the state it leads to."""
-
-    decided: Decided
-    successor: Successor
-
-
-@dataclass(frozen=True)
-class Aborted:
-    """This attempt came to nothing, and this peer has not voted in it."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class InDoubt:
-    """This peer voted in this attempt and holds no record yet."""
-
-    reason: str
-
-
-Outcome = Committed | Aborted | InDoubt
-
-
-@dataclass
-class News:
-    """What others told this peer about rounds while it was busy; `changed` fires on each."""
-
-    record: bytes | None = None
-    """A pushed record that may follow the head."""
-    called_attempt: int = 0
-    """Highest attempt of the open round that some elector is already in, within `MAX_STEP` of this peer's own."""
-    restarts: tuple[bytes, ...] = ()
-    """The newest restarts of the founders that were told and are not in force here, good as documents."""
-    better: PeerId | None = None
-    """Somebody whose chain parted from this peer's and is the better one."""
-    known_head: int = 0
-    """Highest round that somebody says is committed, beyond those whose record was pushed here."""
-    doubted_until_s: float = 0.0
-    """Until then nobody's word that it is ahead is taken."""
-    changed: Signal = field(default_factory=Signal)
 
 
 @dataclass
@@ -135,6 +65,7 @@ class Context:
     is_dialable: bool
     announced: Callable[[], Mapping[PeerId, wire.Announcement]]
     """The freshest verified announcement of each peer, this one's included."""
+    wall_clock: WallClock
     link: AuditedTransport
     """Measures, and says, what this peer's link carries."""
     shelf: Shelf
@@ -146,6 +77,7 @@ class Context:
     book: DeadlineBook = field(init=False)
     vectors: Recycler = field(default_factory=Recycler)
     seats: Seats = field(default_factory=Seats)
+    heard: Heard = field(default_factory=Heard)
     news: News = field(default_factory=News)
     reduction: Reduction | None = None
     """This peer's reduction of the latest attempt that had a roster; it serves others until the next one."""
@@ -219,7 +151,7 @@ class Context:
         """This peer's join; the promise it carries must be durable already."""
         gives, mask_key = offer is not None, b""
         if offer is not None and self.run.secure is not None:
-            gives = not (offer.is_spent or offer.is_withheld) and self.masks.may_give(self.run, self.round)
+            gives = not (offer.is_spent or self._withholds(offer)) and self.masks.may_give(self.run, self.round)
             mask_key = self.masks.mask_key(ballot) if gives else b""
         return self.seal(
             wire.Join(
@@ -240,6 +172,24 @@ class Context:
                 privacy=None if offer is None or offer.receipt is None else offer.receipt.spent,
             )
         )
+
+    def _withholds(self, offer: Offer) -> bool:
+        """Whether the gate keeps an update back from a secure sum, whoever is in it; asked before any of them waits."""
+        if not offer.is_withheld:
+            denied = self.gate.keep(
+                round_number=self.round,
+                update_N=offer.x_N,
+                grid=self.run.grid,
+                max_rms=self.run.charter.reduce.max_rms,
+                receipt=offer.receipt,
+            )
+            if denied is not None:
+                offer.is_withheld = True
+                event = events.UpdateDenied(
+                    round=self.round, code=denied.code, reason=denied.reason, policy=denied.policy
+                )
+                self.sink(event)
+        return offer.is_withheld
 
     def check_accepted(self, ballot: wire.Ballot, accepted: wire.Accepted | None) -> None:
         """What a voter says it has voted for when it promises `ballot`; a vote nobody can have cast is no promise.
@@ -284,8 +234,8 @@ class Context:
         elif status.term < self.electorate.term:
             return  # it has yet to hear of the founders' restart
         if status.head > self.round:
-            self.told_ahead(status.head)
-        elif status.head == self.head.round and peer in self.electorate.peers:
+            self.news.told_ahead(status.head)
+        elif status.head == self.head.round and peer in self.electorate.peers - self.outlaws:
             self.call_to(status.attempt)
 
     def told_record(self, record: bytes) -> None:
@@ -296,7 +246,7 @@ class Context:
             self.news.record = record
             self.news.changed.fire()
         elif round_number > self.round:
-            self.told_ahead(round_number)
+            self.news.told_ahead(round_number)
 
     def told_restarts(self, documents: tuple[bytes, ...]) -> None:
         """Somebody hands over founders' restarts.
@@ -309,7 +259,7 @@ class Context:
             return
         self.news.restarts = documents
         if newest.round > self.head.round:
-            self.told_ahead(newest.round)
+            self.news.told_ahead(newest.round)
         self.news.changed.fire()
 
     @property
@@ -334,24 +284,6 @@ class Context:
             return False
         roster = self.reduction.roster
         return (roster.round, roster.ballot.attempt) == (self.round, self.attempt) and peer in roster.index
-
-    # --- other chains -------------------------------------------------------------------------------------------------
-
-    def told_better(self, peer: PeerId) -> None:
-        """A chain that parted from this one, verified and found to be the better one."""
-        self.news.better = peer
-        self.news.changed.fire()
-
-    def told_ahead(self, head: int) -> None:
-        """Somebody says it has committed round `head`, which is the open one here or later."""
-        if monotonic_s() < self.news.doubted_until_s:
-            return
-        self.news.known_head = max(self.news.known_head, head)
-        self.news.changed.fire()
-
-    def doubt_claims(self) -> None:
-        """Nobody had the records of a round that was said to be committed: the rounds go on undisturbed for a while."""
-        self.news.doubted_until_s = monotonic_s() + DOUBT_S
 
     @property
     def is_behind(self) -> bool:
@@ -387,13 +319,13 @@ class Context:
             self.reduction.close()
             self.reduction = None
 
-    async def push(self, peers: Iterable[PeerId], request: wire.Frame) -> None:
+    async def push(self, peers: Iterable[PeerId], request: wire.Frame, permit: Permit | None = None) -> None:
         """Tells peers something that needs no answer, all at once; who cannot be reached is passed over."""
-        await asyncio.gather(*(self._push_to(peer, request) for peer in peers))
+        await asyncio.gather(*(self._push_to(peer, request, permit) for peer in peers))
 
-    async def _push_to(self, peer: PeerId, request: wire.Frame) -> None:
+    async def _push_to(self, peer: PeerId, request: wire.Frame, permit: Permit | None) -> None:
         try:
-            stream = await self.caller.open(peer, request, SHORT_CALL_S)
+            stream = await self.caller.open(peer, request, SHORT_CALL_S, permit)
         except StreamLostError:
             return
         try:

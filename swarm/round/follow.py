@@ -12,10 +12,12 @@ from swarm.errors import ProtocolError, RulesApartError
 from swarm.net import wire
 from swarm.net.audited import AuditedStream
 from swarm.net.transport import StreamLostError
-from swarm.round.context import SHORT_CALL_S, Aborted, Context, InDoubt, Offer, Outcome
+from swarm.round.context import SHORT_CALL_S, Context
 from swarm.round.deadlines import Phase
 from swarm.round.member import Candidate, Scored, begin_reduction, candidate, commit, reduce, vote
-from swarm.round.quality import own_vote, recompute
+from swarm.round.objecting import hear_members
+from swarm.round.outcome import Aborted, InDoubt, Offer, Outcome
+from swarm.round.quality import own_word, recompute, spread
 from swarm.round.reduction import Reduction
 from swarm.round.ruling import ask_documents, told_documents
 from swarm.round.seats import HEARTBEAT_S
@@ -28,7 +30,7 @@ _HEARTBEATS_MISSED = 8
 async def follow(ctx: Context, ballot: wire.Ballot, offer: Offer | None) -> Outcome:
     """Takes part in an attempt that another peer leads."""
     if ballot.leader in ctx.outlaws:
-        return Aborted("the leader's passport is revoked, or of no member in force")
+        return Aborted("the leader's passport has expired, is revoked, or of no member in force")
     if not await ctx.acceptor.promise(ctx.round, ballot):
         return Aborted("this peer has promised a later attempt")
     join = ctx.sealed_join(ballot, offer)
@@ -52,7 +54,7 @@ class _Follower:
         self._reducing: asyncio.Task[None] | None = None
         self._reducing_since_s = 0.0
         self._scoring: asyncio.Task[None] | None = None
-        self._asked_s = 0.0
+        self._asked_s: float | None = None
         self._scored: Scored | None = None
         self._roster: tuple[wire.Sealed, tuple[int, ...]] | None = None
         """What this attempt's leader has closed, and the weights that follow."""
@@ -118,7 +120,7 @@ class _Follower:
                 return self._without("the leader goes by other rules")
             case wire.Refusal(code, reason):
                 if code == "ahead":
-                    self._ctx.told_ahead(self._ctx.round)
+                    self._ctx.news.told_ahead(self._ctx.round)
                 return self._without(f"the leader refused: {reason}")
 
     def _reduce(self, sealed: wire.Sealed) -> Outcome | None:
@@ -128,6 +130,10 @@ class _Follower:
             raise ProtocolError("a roster for another attempt, or without this peer")
         if self._reducing is not None:
             raise ProtocolError("a second roster in one attempt")
+        now_unix_s = ctx.wall_clock()
+        for seat in roster.seats:
+            if seat.expires_s <= now_unix_s:
+                raise ProtocolError(f"a roster with {seat.peer}, whose passport has expired")
         self._roster = sealed, roster.weights
         ctx.is_forming = False
         now_s = monotonic_s()
@@ -157,19 +163,21 @@ class _Follower:
             raise ProtocolError("a second candidate to score in one attempt")
         ctx, attempt = self._ctx, self._ballot.attempt
         self._asked_s = monotonic_s()
+        ctx.heard.put(ctx.round, asked)
         self._until_s = self._asked_s + 2 * ctx.limit_s(Phase.SCORE, attempt) + ctx.limit_s(Phase.VOTE, attempt)
         self._scoring = asyncio.create_task(self._say_quality(asked))
 
     async def _say_quality(self, asked: wire.AskQuality) -> None:
         await self._await_results()
         self._scored = await recompute(self._ctx, asked)
-        vote = None if self._scored is None else await own_vote(self._ctx, self._scored.successor)
+        word = await own_word(self._ctx, self._scored, asked.candidate)
+        spread(self._ctx, word, self._ballot.leader)
         with suppress(StreamLostError):
-            await self._stream.send(wire.CastQuality(vote))
+            await self._stream.send(word.frame, word.permit)
 
     async def _end_scoring(self) -> None:
         """There is a proposal: what is not scored by now comes too late."""
-        if self._scoring is None:
+        if self._scoring is None or self._asked_s is None:
             return
         self._ctx.book.observe(Phase.SCORE, monotonic_s() - self._asked_s)
         if self._scoring.done():
@@ -208,6 +216,8 @@ class _Follower:
         if proposal.run_id != ctx.run.id or proposal.value_digest != value_digest(encoded):
             raise ProtocolError("a proposal whose value is another one")
         ctx.is_forming = False
+        asked_s = monotonic_s() if self._asked_s is None else self._asked_s
+        await hear_members(ctx, self._ballot, asked_s, encoded)
         await self._end_scoring()
         await self._await_results()
         if self._reducing is not None:

@@ -14,12 +14,14 @@ from swarm.errors import ProtocolError
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
 from swarm.net.transport import StreamLostError
-from swarm.round.acceptor import highest
+from swarm.round.again import to_propose_again
 from swarm.round.canvass import ask_promise, ask_vote
 from swarm.round.closing import Close, decide
-from swarm.round.context import SHORT_CALL_S, WORKING_PHASES, Aborted, Context, InDoubt, Offer, Outcome
+from swarm.round.context import SHORT_CALL_S, WORKING_PHASES, Context
 from swarm.round.deadlines import Phase
 from swarm.round.member import Candidate, Scored, begin_reduction, candidate, commit, reduce, step, vote
+from swarm.round.objecting import objection
+from swarm.round.outcome import Aborted, InDoubt, Offer, Outcome
 from swarm.round.quality import put_to_members
 from swarm.round.seats import Guest
 from swarm.round.secure.sums import check_counted, current_ranges
@@ -80,9 +82,13 @@ class _Leader:
         if aborted is not None:
             return aborted
         self._ctx.is_forming = False
-        accepted = highest(self._accepted())
-        if accepted is None or not self._may_decide(accepted.value):
+        guests = {guest.peer for guest in self._guests()}
+        accepted = to_propose_again(self._ctx, self._accepted(), {self._ctx.me, *guests}, self._promises.keys())
+        if accepted is None:
             return await self._decide(await self._reduce())
+        reason = objection(self._ctx, self._ballot, accepted.value)
+        if reason is not None:
+            return Aborted(f"{reason}, and too few electors are here to tell that it was not decided")
         holders = [guest.peer for guest in self._guests()]
         return await self._decide(await candidate(self._ctx, accepted.value, holders))
 
@@ -92,28 +98,14 @@ class _Leader:
         for guest in self._guests():
             guest.dismiss()
 
-    def _may_decide(self, value: bytes) -> bool:
-        """Whether a value that was voted for before can be decided at all; always where a quorum has promised.
-
-        Where fewer may go on, those who voted for it may be out of reach, and who is here does not wait for them: if
-        they have decided it, that is their chain.
-        """
-        ctx = self._ctx
-        if not ctx.electorate.may_thin:
-            return True
-        _, roster = ctx.head.mark.read(ctx.run, value)
-        return ctx.electorate.decides({ctx.me, *(guest.peer for guest in self._guests())}, roster.peers)
-
-    def _accepted(self) -> list[wire.Accepted]:
+    def _accepted(self) -> dict[PeerId, wire.Accepted]:
         """The highest vote of each voter whose promise this leader holds; nobody else's word on votes counts."""
         ctx = self._ctx
         voters = ctx.electorate.voters
-        found = (
-            ctx.acceptor.accepted_in(ctx.round),
-            *(guest.join.accepted for guest in self._guests() if guest.peer in voters),
-            *(promise.accepted for promise in self._promises.values()),
-        )
-        return [vote for vote in found if vote is not None]
+        found = {ctx.me: ctx.acceptor.accepted_in(ctx.round)}
+        found |= {guest.peer: guest.join.accepted for guest in self._guests() if guest.peer in voters}
+        found |= {peer: promise.accepted for peer, promise in self._promises.items()}
+        return {peer: vote for peer, vote in found.items() if vote is not None}
 
     # --- forming ------------------------------------------------------------------------------------------------------
 
@@ -155,7 +147,7 @@ class _Leader:
                         self._say_no_quorum(promised)
                     if monotonic_s() - self._began_s >= give_up_s:
                         voices = electorate.voices
-                        came = f"{float(voices.count(promised)):g} of {voices.all} voices"
+                        came = f"{float(voices.count(promised)):.3g} of {voices.all} voices"
                         return Aborted(f"electors with {came} came: no quorum")
             await ctx.seats.changed.wait_within(0.1)
             await asyncio.sleep(_LOOK_S_PER_GUEST * len(guests))
@@ -210,7 +202,7 @@ class _Leader:
         self._missed[peer] = 0
         ctx.told_status(peer, status)
         if status.head == ctx.round:
-            ctx.told_ahead(status.head)
+            ctx.news.told_ahead(status.head)
 
     async def _ask_witnesses(self) -> None:
         witnesses = sorted(self._ctx.electorate.witnesses - {self._ctx.me})

@@ -10,9 +10,10 @@ from swarm.errors import ProtocolError
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
 from swarm.net.transport import Buffer
-from swarm.round.context import Committed, Context, Offer
+from swarm.round.context import Context
 from swarm.round.deadlines import Phase
 from swarm.round.delivery import Contribution
+from swarm.round.outcome import Committed, Offer
 from swarm.round.plan import Plan
 from swarm.round.reduction import Reduction
 from swarm.round.results import complete

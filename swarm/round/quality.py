@@ -2,8 +2,10 @@
 
     leader      tells its guests which state the results lead to, scores it itself, and collects what they say until all
                 have answered or the deadline is over; the votes go into the value (swarm.state.quality counts them)
-    follower    computes the candidate from the results it holds, has its trainer score it, and answers
-    nobody      to ask, no held-out data, a trainer that is still at work, bytes that differ: it says so, and is silent
+    follower    computes the candidate from the results it holds, has its trainer score it, and answers: the leader, and
+                every elector (swarm.round.heard)
+    elector     votes for no value whose outcome would be the other one with the votes that it was told itself
+    nobody      to ask, no held-out data, bytes that differ: it says so, and is silent
 
 A vote is only somebody's word about its own data: nothing here can check it. It takes more than half of the members to
 reject a base.
@@ -23,6 +25,8 @@ from swarm.round.context import Context
 from swarm.round.deadlines import Phase
 from swarm.round.member import Scored, step
 from swarm.round.seats import Guest
+from swarm.sovereignty.gate import Denied
+from swarm.sovereignty.permit import Permit
 from swarm.state.head import Successor, unchanged
 from swarm.state.quality import tally_of
 from swarm.state.roster import Roster
@@ -64,61 +68,95 @@ async def recompute(ctx: Context, asked: wire.AskQuality) -> Scored | None:
     return None if successor.state_digest != asked.candidate else Scored(asked.chunk_digests, results, successor)
 
 
-async def own_vote(ctx: Context, successor: Successor) -> wire.Sealed | None:
-    """This peer's signed word on what the results lead to; None if it has nothing to say."""
+@dataclass(frozen=True)
+class Word:
+    """What this peer says of a candidate, and what lets it out."""
+
+    frame: wire.CastQuality | wire.NoQuality
+    permit: Permit | None = None
+
+
+async def own_word(ctx: Context, scored: Scored | None, candidate: bytes) -> Word:
+    """This peer's signed word on a candidate that it holds; that it has none, if it does not or has nothing to say."""
+    nothing = Word(wire.NoQuality(ctx.round, candidate))
     rule = ctx.run.charter.quality
-    if ctx.scorer is None or isinstance(rule, NoFloor):
-        return None
-    head = ctx.head
+    if scored is None or ctx.scorer is None or isinstance(rule, NoFloor):
+        return nothing
+    head, successor = ctx.head, scored.successor
     said = await ctx.scorer.opinion(
         (head.state_digest, head.base_N), (successor.state_digest, successor.base_N), rule.tolerance_percent
     )
     if said is None:
-        return None
-    return ctx.seal(
-        wire.QualityVote(
-            run_id=ctx.run.id,
-            round=ctx.round,
-            base_digest=head.state_digest,
-            candidate=successor.state_digest,
-            accepts=said.accepts,
-            change_percent=said.change_percent if ctx.scorer.may_tell_loss else None,
-        )
+        return nothing
+    permit = ctx.gate.check_verdict(round_number=ctx.round)
+    if isinstance(permit, Denied):
+        ctx.sink(events.Note(text=f"no quality vote of round {ctx.round}: {permit.reason} ({permit.code})"))
+        return nothing
+    vote = wire.QualityVote(
+        run_id=ctx.run.id,
+        round=ctx.round,
+        base_digest=head.state_digest,
+        candidate=successor.state_digest,
+        accepts=said.accepts,
+        change_percent=said.change_percent if ctx.gate.may_tell_change else None,
     )
+    return Word(wire.CastQuality(ctx.seal(vote)), permit)
+
+
+def spread(ctx: Context, word: Word, leader: PeerId) -> None:
+    """Tells every elector, so that no leader can leave this peer's vote out unseen; the leader is told by its guest."""
+    told_quality(ctx, ctx.me, word.frame)
+    electors = ctx.electorate.voters - ctx.electorate.undialable - {ctx.me, leader}
+    ctx.in_background(ctx.push(sorted(electors), word.frame, word.permit))
+
+
+def told_quality(ctx: Context, author: PeerId, word: wire.CastQuality | wire.NoQuality) -> None:
+    """A peer says itself what it makes of a candidate. Raises ProtocolError for a vote that is not its own."""
+    ctx.heard.note(ctx.run, ctx.round, author, word)
+    ctx.seats.changed.fire()
 
 
 async def _collect(ctx: Context, roster: Roster, guests: Sequence[Guest], held: Scored) -> tuple[wire.Sealed, ...]:
-    """Asks everybody in the roster, this leader included, and waits until all have said something or time is up."""
-    began_s = monotonic_s()
-    question = wire.AskQuality(held.chunk_digests, held.successor.state_digest)
+    """Asks everybody in the roster, this leader included, and waits until all have said something or time is up.
+
+    Who is lost meanwhile may have told others: the least deadline is theirs all the same (`objecting.hear_members`).
+    """
+    began_s, candidate = monotonic_s(), held.successor.state_digest
     for guest in guests:
         guest.quality = None
-        guest.tell(question)
+        guest.tell(wire.AskQuality(held.chunk_digests, candidate))
+    least_s = began_s + ctx.run.charter.deadlines.floor_s
     until_s = began_s + ctx.limit_s(Phase.SCORE, roster.ballot.attempt)
-    scoring = asyncio.create_task(own_vote(ctx, held.successor))
+    scoring = asyncio.create_task(_say_own(ctx, held))
     scoring.add_done_callback(lambda _: ctx.seats.changed.fire())
     try:
-        while not (scoring.done() and all(guest.quality is not None or guest.is_lost for guest in guests)):
-            left_s = until_s - monotonic_s()
-            if left_s <= 0 or not await ctx.seats.changed.wait_within(left_s):
+        while True:
+            silent = [guest for guest in guests if guest.quality is None]
+            if scoring.done() and not silent:
+                ctx.book.observe(Phase.SCORE, monotonic_s() - began_s)
                 break
-        else:
-            ctx.book.observe(Phase.SCORE, monotonic_s() - began_s)
-        votes = {ctx.me: scoring.result() if scoring.done() else None}
+            waits_on = not scoring.done() or not all(guest.is_lost for guest in silent)
+            left_s = (until_s if waits_on else min(least_s, until_s)) - monotonic_s()
+            if left_s <= 0:
+                break
+            await ctx.seats.changed.wait_within(left_s)
+        if scoring.done():
+            scoring.result()
     finally:
         scoring.cancel()
-    for guest in guests:
-        if guest.quality is not None:
-            votes[guest.peer] = guest.quality.vote
-    return tuple(_good(ctx, roster, votes, held.successor.state_digest))
+    votes = dict(ctx.heard.votes(roster, candidate))
+    votes |= {guest.peer: guest.quality.vote for guest in guests if isinstance(guest.quality, wire.CastQuality)}
+    return tuple(_good(ctx, roster, votes, candidate))
 
 
-def _good(ctx: Context, roster: Roster, votes: dict[PeerId, wire.Sealed | None], candidate: bytes) -> list[wire.Sealed]:
+async def _say_own(ctx: Context, held: Scored) -> None:
+    spread(ctx, await own_word(ctx, held, held.successor.state_digest), ctx.me)
+
+
+def _good(ctx: Context, roster: Roster, votes: dict[PeerId, wire.Sealed], candidate: bytes) -> list[wire.Sealed]:
     """The votes that are what they should be, by peer id; a bad one would spoil the value it is in."""
     good: list[wire.Sealed] = []
     for peer, sealed in sorted(votes.items()):
-        if sealed is None:
-            continue
         try:
             if sealed.author != peer:
                 raise ProtocolError("a quality vote of somebody else")

@@ -25,11 +25,12 @@ from swarm.identity.peer_id import PeerId
 from swarm.net import wire
 from swarm.net.tasks import first_of
 from swarm.net.transport import StreamLostError
-from swarm.round.context import SHORT_CALL_S, Aborted, Committed, Context, InDoubt, Offer, Outcome
+from swarm.round.context import SHORT_CALL_S, Context
 from swarm.round.deadlines import Phase
 from swarm.round.follow import follow
 from swarm.round.lead import lead
 from swarm.round.member import commit
+from swarm.round.outcome import Aborted, Committed, InDoubt, Offer, Outcome
 from swarm.round.restart import take_restart
 from swarm.state.electorate import few_of
 from swarm.state.quality import tally_of

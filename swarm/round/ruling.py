@@ -14,7 +14,7 @@ from swarm.errors import ProtocolError
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
 from swarm.net.transport import StreamLostError
-from swarm.state.records import Record, Value, carried_documents
+from swarm.state.records import carried_documents
 from swarm.state.roster import is_still_admitted
 
 if TYPE_CHECKING:
@@ -79,9 +79,12 @@ def _hold_carried(ctx: "Context") -> None:
 
 def _outlaws(ctx: "Context") -> frozenset[PeerId]:
     """Whoever has a seat on the last record and a passport that is refused by now."""
-    data = ctx.store.load_record(ctx.head.round)
-    if data is None or ctx.run.rules.in_force == GENESIS_RULES:
+    last = ctx.archive.committed(ctx.head.round)
+    if last is None:
         return frozenset()
-    value = wire.decode(wire.decode(data, Record).value, Value)
-    joins = wire.decode(value.roster.payload, wire.Roster).joins
-    return frozenset(sealed.author for sealed in joins if not is_still_admitted(sealed, ctx.run))
+    now_s = ctx.wall_clock()
+    expired = frozenset(seat.peer for seat in last.roster.seats if seat.expires_s <= now_s)
+    if ctx.run.rules.in_force == GENESIS_RULES:
+        return expired
+    joins = wire.decode(last.value.roster.payload, wire.Roster).joins
+    return expired.union(sealed.author for sealed in joins if not is_still_admitted(sealed, ctx.run))

@@ -23,9 +23,7 @@ class Opinion:
 class Scorer:
     """Has this peer's trainer score bases; remembers the loss of the last one."""
 
-    def __init__(self, score: Score, *, may_tell_loss: bool) -> None:
-        """`may_tell_loss`: whether a vote may say by how much the loss has changed."""
-        self.may_tell_loss = may_tell_loss
+    def __init__(self, score: Score) -> None:
         self._score = score
         self._known: dict[bytes, float] = {}
 

@@ -15,6 +15,8 @@ from swarm.net.transport import StreamLostError
 from swarm.state.roster import Seat
 
 HEARTBEAT_S = 0.5
+_SAID = wire.CastVote | wire.CastQuality | wire.NoQuality
+"""What a guest may say."""
 _SEND_LIMIT_S = 60.0
 """A stream on which one frame has not gone out for so long is given up."""
 
@@ -29,7 +31,7 @@ class Guest:
         self.seat = seat
         self._outbox: asyncio.Queue[wire.Frame | None] = asyncio.Queue()
         self.vote: wire.Sealed | None = None
-        self.quality: wire.CastQuality | None = None
+        self.quality: wire.CastQuality | wire.NoQuality | None = None
         """What it has said of the candidate base, once it has answered."""
         self.is_lost = False
         self.is_dismissed = False
@@ -81,11 +83,11 @@ class Guest:
 
     async def _listen(self, on_change: Signal) -> None:
         while True:
-            frame = await self._stream.receive(wire.CastVote | wire.CastQuality, wire.MAX_REQUEST_BYTES)
-            if isinstance(frame, wire.CastQuality):
-                self.quality = frame
-            else:
+            frame = await self._stream.receive(_SAID, wire.MAX_REQUEST_BYTES)
+            if isinstance(frame, wire.CastVote):
                 self.vote = frame.vote
+            else:
+                self.quality = frame
             on_change.fire()
 
 

@@ -7,7 +7,9 @@ from swarm.clock import monotonic_s
 from swarm.errors import ProtocolError
 from swarm.net import wire
 from swarm.net.audited import AuditedStream
-from swarm.round.context import MAX_ATTEMPT, Context
+from swarm.round.context import Context
+from swarm.round.news import MAX_ATTEMPT
+from swarm.round.quality import told_quality
 from swarm.round.reduction import Reduction
 from swarm.round.ruling import ask_documents, told_documents
 from swarm.round.seats import Guest
@@ -49,6 +51,8 @@ async def serve_round(ctx: Context, stream: AuditedStream, request: wire.Request
                 if stream.remote != ballot.leader:
                     raise ProtocolError("a call to an attempt by another peer than its leader")
                 ctx.call_to(ballot.attempt)
+        case wire.CastQuality() | wire.NoQuality():
+            told_quality(ctx, stream.remote, request)
         case wire.PushRecord(record):
             ctx.told_record(record)
         case _:
@@ -67,7 +71,7 @@ async def _seat(ctx: Context, stream: AuditedStream, sealed: wire.Sealed) -> Non
         await stream.send(answer)
         return
     if join.round > ctx.round:
-        ctx.told_ahead(join.round - 1)
+        ctx.news.told_ahead(join.round - 1)
         await stream.send(wire.Refusal("behind", f"this peer is still at round {ctx.round}"))
         return
     if join.ballot.term != ctx.electorate.term:

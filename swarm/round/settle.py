@@ -1,8 +1,8 @@
 """After a commit: what of this peer's update was not delivered, to be carried into the next round (error feedback)."""
 
 from swarm.identity.peer_id import PeerId
-from swarm.round.context import Offer
 from swarm.round.delivery import settle_without
+from swarm.round.outcome import Offer
 from swarm.round.reduction import Reduction
 from swarm.sovereignty.gate import largest_rms
 from swarm.state.records import Decided

@@ -5,17 +5,19 @@ like: nobody can have it promise a round that is not next, or a ballot that is n
 bytes, so only for values that more than half of the roster's voices (members', swarm.state.voices) have voted for: then
 a majority of those who do hold them has put them on disk. A value that a later attempt proposes again needs its
 leader's vote only: it is proposed again because members are missing, and nothing else may be proposed in its place.
+Like an elector it votes for nothing whose outcome would be the other one with the quality votes that it was told.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from swarm.errors import ProtocolError
 from swarm.identity.key import Identity
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
 from swarm.round.acceptor import Acceptor
+from swarm.round.heard import Heard, stands
 from swarm.state.chain import Chain
-from swarm.state.records import count_votes, value_digest
+from swarm.state.records import count_votes, rules_after, value_digest
 from swarm.state.run import Run
 
 Elsewhere = wire.NeedRecords | wire.RecordIs | wire.Refusal
@@ -30,10 +32,16 @@ class Witness:
     identity: Identity
     acceptor: Acceptor
     chain: Chain
+    heard: Heard = field(default_factory=Heard)
+    """Quality votes that members have told it themselves."""
 
     async def learn(self, record: bytes) -> None:
         """Follows the chain by one record. Raises ProtocolError if it is for the open round and does not verify."""
         await self.chain.advance(record)
+
+    def hear(self, author: PeerId, word: wire.CastQuality | wire.NoQuality) -> None:
+        """What a member says of a candidate base. Raises ProtocolError for a vote that is not its own."""
+        self.heard.note(self.run, self.chain.mark.round + 1, author, word)
 
     async def restart(self, documents: tuple[bytes, ...]) -> None:
         """Follows the founders to another electorate. Raises ProtocolError if they are not theirs, or do not fit."""
@@ -65,7 +73,7 @@ class Witness:
         elsewhere = self._elsewhere(proposal.round, proposal.ballot, remote)
         if elsewhere is not None:
             return elsewhere
-        _, roster = self.chain.mark.read(self.run, request.value)
+        value, roster = self.chain.mark.read(self.run, request.value)
         if len(request.votes) > len(roster.seats):
             raise ProtocolError("more votes than there are peers in the roster")
         by_ballot = count_votes(request.votes, self.run, proposal.round, digest)
@@ -73,6 +81,9 @@ class Witness:
         is_again = proposal.ballot > roster.ballot and proposal.ballot.leader in voted
         if not roster.voices.is_majority(voted) and not is_again:
             return wire.Refusal("too_few_holders", "no more than half of the roster's voices are for this value")
+        run = self.run.under(rules_after(self.chain.mark.rules, value))
+        if stands(roster.ballot, proposal.ballot) and self.heard.left_out(run, roster, value):
+            return wire.Refusal("votes_left_out", "its outcome would be the other one with all its quality votes")
         if not await self.acceptor.accept(proposal.round, proposal.ballot, request.value):
             return wire.Refusal("promised", "a later attempt has this witness's promise")
         vote = wire.Vote(self.run.id, proposal.round, proposal.ballot, digest)

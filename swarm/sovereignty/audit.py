@@ -16,6 +16,7 @@ from swarm.sovereignty import statements
 from swarm.sovereignty.entry import Entry, decode_line, event_of, follows
 from swarm.sovereignty.heads import HEADS_NAME
 from swarm.sovereignty.merkle import EMPTY_ROOT, Frontier
+from swarm.sovereignty.on_wire import on_wire_bytes
 from swarm.sovereignty.signed import Signed, TreeHead
 from swarm.sovereignty.witness import WITNESS_NAME
 
@@ -40,6 +41,8 @@ class Replay:
     torn: int = 0
     """Lines that a crash cut short; their frames did not leave."""
     totals: Counter[str] = field(default_factory=Counter[str])
+    wire_bytes: int = 0
+    """All of them as an interface would count them, estimated."""
     roots: dict[int, bytes] = field(default_factory=dict[int, bytes])
     """By size, where a head speaks of that size; and the whole ledger's."""
     faults: list[str] = field(default_factory=list[str])
@@ -56,6 +59,8 @@ class Audit:
     entries: int
     bytes: dict[str, int]
     """By kind."""
+    wire_bytes: int
+    """The same on an Ethernet, with headers, estimated (swarm.sovereignty.on_wire)."""
     root: str
     own_heads: int
     torn_lines: int
@@ -70,6 +75,7 @@ class Audit:
     def text(self) -> str:
         sent = sum(self.bytes.values())
         lines = [f"{self.verdict}: {self.entries} entries, {sent} bytes sent, root {self.root}"]
+        lines.append(f"about {self.wire_bytes} bytes on an Ethernet, headers included, acknowledgements not")
         lines.append(f"peer {self.peer or 'unknown'}, {self.own_heads} heads of its own")
         if self.witnesses:
             lines.append(
@@ -116,6 +122,7 @@ def audit(ledger: Path, witnesses: Sequence[Path], owner: PeerId | None) -> Audi
         verdict=verdict,
         entries=replay.entries,
         bytes=dict(replay.totals),
+        wire_bytes=replay.wire_bytes,
         root=replay.roots[replay.entries].hex(),
         own_heads=len(own),
         torn_lines=replay.torn,
@@ -166,6 +173,7 @@ def read_ledger(path: Path, sizes: Iterable[int]) -> Replay:
                 check = entry.check
                 replay.entries = entry.n + 1
                 replay.totals[entry.kind] += entry.bytes
+                replay.wire_bytes += on_wire_bytes(entry.bytes) if entry.bytes else 0
                 edge.append(event_of(entry).leaf())
                 if edge.size in wanted:
                     replay.roots[edge.size] = edge.root()

@@ -6,6 +6,7 @@ by the newest `policy` entry before them.
 
     permit/update/7/allowed/<policy>/<basis>          round 7; the basis is the base and the attempt it was made for
     denied/update/7/purpose_mismatch/<policy>/<basis>
+    permit/verdict/7/verdict_only/<policy>/-          its word on a new base: one bit, and no loss
     policy/<policy>                                   from here on this policy is in force (swarm.sovereignty.trained)
 """
 
@@ -25,7 +26,7 @@ class Decision:
 
     verdict: Literal["permit", "denied"]
     subject: str
-    """`update` or `aggregate`."""
+    """`update`, `aggregate` or `verdict`."""
     round: int
     code: Reason
     policy: str

@@ -13,7 +13,9 @@ Rules, in order:
      that is masked among enough members (swarm.round.secure) is no single update to whoever gets it.
   4. An aggregate crosses a border only when it holds at least `min_contributors` members, or nobody: then it is zeros.
      What may not cross goes through no relay abroad either, though a relay could not read it.
-  5. Who watches and takes no part gets records and published figures: in members' runs with a passport only, and no
+  5. A word on a candidate base (`quality` votes) goes to those who take part. It is one bit; by how many per cent the
+     loss has changed is told only where the held-out data is `open` and under no protection.
+  6. Who watches and takes no part gets records and published figures: in members' runs with a passport only, and no
      loss where the data is `private`.
 """
 
@@ -69,8 +71,10 @@ class Gate:
         policy: InForce | None = None,
         budget: Budget | None = None,
         decided: Callable[[Decision], None] | None = None,
+        held_out: Restrictions | None = None,
     ) -> None:
         """`policy` binds beyond the label; without one the label alone decides, as it must before there is any data.
+        `held_out` binds what candidate bases are scored on, where that is other data than what is trained on.
 
         With a `budget` every update needs a receipt within it. `decided` is told of each decision before it is acted
         on.
@@ -82,6 +86,7 @@ class Gate:
         assert self._policy.restrictions.label is label, "one label, said twice"
         self._budget = budget
         self._decided = decided
+        self._held_out = held_out
         self._protections = frozenset[Privacy]()
         self._isolation = NONE
         self._last_denied: Decision | None = None
@@ -132,6 +137,18 @@ class Gate:
             return denied
         stays_in = self._region if self._min_contributors > 1 else ""
         return self._permit(f"update/{round_number}", frozenset({Kind.UPDATE}), frozenset(recipients), stays_in)
+
+    def keep(
+        self, *, round_number: int, update_N: np.ndarray, grid: Grid, max_rms: float, receipt: Receipt | None
+    ) -> Denied | None:
+        """Why this peer's own update may go to nobody at all, which is recorded; None if it depends on who gets it.
+
+        For those who say in advance what they give to a round. The arguments are `check_update`'s.
+        """
+        denied = self._unpaid(receipt) or self._refusal(update_N, grid, max_rms)
+        if denied is not None:
+            self._record("update", round_number, denied)
+        return denied
 
     def _unpaid(self, receipt: Receipt | None) -> Denied | None:
         """Why the trainer's receipt for differential privacy does not do, if one is needed."""
@@ -219,6 +236,29 @@ class Gate:
             f"aggregate/{members}", frozenset({Kind.RESULT, Kind.SUM}), frozenset({recipient}), stays_in
         )
 
+    def check_verdict(self, *, round_number: int) -> Permit | Denied:
+        """Whether this peer's word on a round's candidate base may go to those who take part; on record like an update.
+
+        `may_tell_change` says how much it may say.
+        """
+        bound = self._held_out or self._policy.restrictions
+        denied = None
+        if not is_enough(self._isolation, bound.isolation):
+            denied = self._deny(
+                Reason.ISOLATION_TOO_LOW,
+                f'the policy demands isolation "{bound.isolation}", the trainer has reported "{self._isolation}"',
+            )
+        allowed = Reason.ALLOWED if self.may_tell_change else Reason.VERDICT_ONLY
+        self._record("verdict", round_number, denied, allowed=allowed)
+        return denied or self._permit(f"verdict/{round_number}", frozenset({Kind.VERDICT}), None)
+
+    @property
+    def may_tell_change(self) -> bool:
+        """Whether a verdict may say by how much the loss on the held-out data has changed."""
+        bound = self._held_out or self._policy.restrictions
+        is_charged = self._held_out is None and self._budget is not None
+        return bound.label is Label.OPEN and not bound.privacy and not is_charged
+
     def check_observation(self, *, recipient: PeerId, is_admitted: bool, admission: str) -> Permit | Denied:
         """Whether records and this peer's published figures may go to somebody who takes no part."""
         if admission == "member" and not is_admitted:
@@ -235,8 +275,15 @@ class Gate:
     def _deny(self, code: Reason, reason: str) -> Denied:
         return Denied(code, reason, self._policy.digest)
 
-    def _record(self, subject: str, round_number: int, denied: Denied | None, basis: str = "") -> None:
-        code = Reason.ALLOWED if denied is None else denied.code
+    def _record(
+        self,
+        subject: str,
+        round_number: int,
+        denied: Denied | None,
+        basis: str = "",
+        allowed: Reason = Reason.ALLOWED,
+    ) -> None:
+        code = allowed if denied is None else denied.code
         decision = Decision(
             "permit" if denied is None else "denied",
             subject,

@@ -13,6 +13,8 @@ class Kind(StrEnum):
     REQUEST = "request"
     CONTROL = "control"
     VOTE = "vote"
+    VERDICT = "verdict"
+    """This peer's own word on a candidate base, which held-out data of its own has led to."""
     ANNOUNCE = "announce"
     CHARTER = "charter"
     RECORD = "record"
@@ -31,7 +33,14 @@ class Kind(StrEnum):
     """No frame: what the gate decided, or which policy is in force from here on."""
 
 
-PROTOCOL_KINDS = frozenset(Kind) - {Kind.RESULT, Kind.SUM, Kind.UPDATE, Kind.OBSERVED, Kind.DECISION}
+PROTOCOL_KINDS = frozenset(Kind) - {
+    Kind.RESULT,
+    Kind.SUM,
+    Kind.UPDATE,
+    Kind.VERDICT,
+    Kind.OBSERVED,
+    Kind.DECISION,
+}
 """Kinds that carry no single update and no fresh aggregate, and go to peers that take part."""
 
 

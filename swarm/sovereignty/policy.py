@@ -3,11 +3,12 @@
 Fails closed: a version it does not know, a key it does not know, a data file that no data set covers, or that
 two cover, is refused. Says what data is, never what may leave: that is `gate.py`. The rules:
 
- 1. data files are `*.txt` and `*.jsonl`, at any depth; every other file is ignored and never read;
- 2. every data file belongs to exactly one data set, by globs relative to the folder (`**` for any depth);
+ 1. data files are `*.txt`, `*.jsonl` and `*.parquet`, at any depth; every other file is ignored and never read;
+ 2. every data file belongs to exactly one data set, by globs relative to the folder (`**` for any depth); a folder's
+    name without wildcards stands for all below it;
  3. nothing outside the folder is reached: no `..`, no absolute glob, no link that leads out;
- 4. label, residency, licence, language and uses must be there; there are no defaults. The one key with a default is
-    `privacy`: "licence", the protections that every peer has anyway.
+ 4. label, residency, licence, language and uses must be there; there are no defaults. The keys with one are `privacy`
+    ("licence", the protections that every peer has anyway) and `field` ("text").
 """
 
 import hashlib
@@ -34,7 +35,7 @@ POLICY_VERSION = 2
 MAX_POLICY_BYTES = 1_048_576
 MAX_DATASETS = 128
 MAX_TEXT_CHARACTERS = 200
-DATA_SUFFIXES = (".txt", ".jsonl")
+DATA_SUFFIXES = (".txt", ".jsonl", ".parquet")
 
 
 class Dataset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,6 +51,8 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """What it may be used for; every other use is refused."""
     privacy: Privacy = Privacy.LICENCE
     """The protection without which nothing derived from it may leave."""
+    field: str = "text"
+    """In files of rows (JSON lines, Parquet): what holds the text."""
 
 
 class DpRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -168,12 +171,12 @@ def label_folder(folder: Path, policy: Policy) -> tuple[LabelledFile, ...]:
 
 
 def is_held_out(dataset: Dataset) -> bool:
-    """Whether a new base may be scored on this data for a vote that tells by how much its loss has changed.
+    """Whether new bases may be scored on this data for this peer's votes: it is for evaluation and not trained on.
 
-    It is for evaluation and not trained on, and neither private nor under a protection that a loss would not have.
+    What such a vote may say is the gate's to decide (`Gate.check_verdict`). Data for an enclave stays unread.
     """
-    is_plain = dataset.label is not Label.PRIVATE and dataset.privacy is Privacy.LICENCE
-    return is_plain and Use.EVALUATION in dataset.uses and Use.SHARED_BASE not in dataset.uses
+    is_readable = dataset.privacy is not Privacy.ENCLAVE
+    return is_readable and Use.EVALUATION in dataset.uses and Use.SHARED_BASE not in dataset.uses
 
 
 def files_for(labelled: Sequence[LabelledFile], use: Use, *, all_of_them: bool = False) -> tuple[LabelledFile, ...]:
@@ -241,7 +244,7 @@ def _check(policy: Policy, path: Path) -> None:
         raise PolicyError(f"{path}: {len(policy.datasets)} data sets, at most {MAX_DATASETS}; one may have many files")
     names: set[str] = set()
     for dataset in policy.datasets:
-        for key in ("name", "licence", "language"):
+        for key in ("name", "licence", "language", "field"):
             text = getattr(dataset, key)
             if not text.strip() or not text.isprintable():
                 raise PolicyError(f"{path}: dataset.{key} is empty or has control characters")
@@ -293,5 +296,6 @@ def _glob_pattern(glob: str) -> re.Pattern[str]:
     """A glob as a regular expression over the path below the folder: `**/` any depth, `*` and `?` within one
     name."""
     wildcards = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    tokens: list[str] = re.findall(r"\*\*/|\*\*|\*|\?|[^*?]+", glob.removeprefix("./"))
-    return re.compile("".join(wildcards.get(token) or re.escape(token) for token in tokens), re.DOTALL)
+    tokens: list[str] = re.findall(r"\*\*/|\*\*|\*|\?|[^*?]+", glob.removeprefix("./").removesuffix("/"))
+    below = "" if "*" in glob or "?" in glob else "(?:/.*)?"
+    return re.compile("".join(wildcards.get(token) or re.escape(token) for token in tokens) + below, re.DOTALL)

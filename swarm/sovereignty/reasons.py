@@ -52,4 +52,6 @@ class Reason(StrEnum):
     AGGREGATE_TOO_SMALL = "aggregate_too_small"
     NOT_MASKED = "not_masked"
     """Too few members are there for a secure sum to hide this peer's update in."""
+    VERDICT_ONLY = "verdict_only"
+    """Allowed: that a candidate base is accepted or rejected, and not by how much its loss has changed."""
     NOT_ADMITTED = "not_admitted"

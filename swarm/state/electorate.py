@@ -15,7 +15,7 @@ from swarm.state.roster import Roster
 from swarm.state.run import Run
 from swarm.state.voices import Voices, voices
 
-_REMEMBERED_BALLOTS = 64
+_REMEMBERED_ORDERS = 64
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,11 @@ class Electorate:
     def has_quorum(self, peers: Iterable[PeerId]) -> bool:
         """Whether the voices of `peers` are more than half of all."""
         return self.voices.is_majority(peers)
+
+    @cached_property
+    def leading(self) -> frozenset[PeerId]:
+        """Who may lead."""
+        return (self.peers - self.undialable) or self.peers
 
     @property
     def is_thin(self) -> bool:
@@ -93,11 +98,13 @@ class Electorate:
         return None if self.replaced is None else self.replaced.of_term(term)
 
     def ballot(self, run_id: str, round_number: int, attempt: int) -> Ballot:
-        """The ballot of an attempt: its leader is first by hash(run, round, attempt, peer), dialable peers first.
+        """The ballot of an attempt: electors lead in turns, in the order of hash(run, round, attempt, peer).
 
-        Witnesses never lead: they hold no state.
+        Once each has led, the attempt that follows gives a new order. Witnesses never lead, since they hold no state,
+        and who cannot be dialled only where nobody can.
         """
-        return _ballot(self, run_id, round_number, attempt)
+        place = (attempt - 1) % len(self.leading)
+        return Ballot(attempt, _leaders(self, run_id, round_number, attempt - place)[place], self.term)
 
     def has_ballot(self, run_id: str, round_number: int, ballot: Ballot) -> bool:
         """Whether a ballot names the leader everybody computes for its attempt and term."""
@@ -143,12 +150,11 @@ def few_of(peers: Sequence[PeerId], most: int, salt: str) -> list[PeerId]:
     return sorted(peers, key=lambda peer: hashlib.sha256(f"{salt}/{peer}".encode()).digest())[:most]
 
 
-@lru_cache(_REMEMBERED_BALLOTS)
-def _ballot(electorate: Electorate, run_id: str, round_number: int, attempt: int) -> Ballot:
-    """Asked for by every join, value and frame of an attempt, and a hash per elector each time."""
+@lru_cache(_REMEMBERED_ORDERS)
+def _leaders(electorate: Electorate, run_id: str, round_number: int, first: int) -> list[PeerId]:
+    """Who leads attempt `first` and those after it; asked for by every join, value and frame, a hash per elector."""
 
-    def place(peer: PeerId) -> tuple[bool, bytes]:
-        text = f"{run_id}/{round_number}/{attempt}/{peer}"
-        return peer in electorate.undialable, hashlib.sha256(text.encode()).digest()
+    def place(peer: PeerId) -> bytes:
+        return hashlib.sha256(f"{run_id}/{round_number}/{first}/{peer}".encode()).digest()
 
-    return Ballot(attempt, min(electorate.peers, key=place), electorate.term)
+    return sorted(electorate.leading, key=place)

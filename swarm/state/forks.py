@@ -2,7 +2,8 @@
 
 Under quorum kind `available` both sides of a partition go on, so chains part. The better one is that of the higher term
 (founders have restarted it); in one term the one with more weight since the fork; between equals the one whose first
-record after the fork has the lower digest. The weight of a round is the number of peers whose updates it counted.
+record after the fork has the lower digest. The weight of a round is the number of members whose updates it counted:
+passports that a member mints make no chain heavier, and all openly admitted peers are one member.
 
 Everything is verified before it counts: records from the last one both have, under the electorate that one left.
 """
@@ -58,10 +59,11 @@ class Fork:
 
 
 def weight_of(value: Value, roster: Roster) -> int:
-    """Peers that are counted in at least one chunk of a round; nobody is in one that was rejected."""
+    """Members that are counted in at least one chunk of a round; nobody is in one that was rejected."""
     if value.is_rejected:
         return 0
-    return len({seat for bitmap in set(value.contributors) for seat in roster.contributors(bitmap)})
+    counted = {seat for bitmap in set(value.contributors) for seat in roster.contributors(bitmap)}
+    return len({roster.seats[seat].member for seat in counted})
 
 
 async def find_fork(

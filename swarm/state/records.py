@@ -272,7 +272,7 @@ def _verify(
     if not any(electorate.decides(voters, roster.peers) for voters in in_term):
         most = float(max((electorate.voices.count(voters) for voters in in_term), default=0))
         raise ProtocolError(
-            f"a record of round {round_number} with votes of {most:g} of {electorate.voices.all} voices: no quorum"
+            f"a record of round {round_number} with votes of {most:.3g} of {electorate.voices.all} voices: no quorum"
         )
     return Decided(data, digest, value, roster, electorate, rules_after(run.rules, value))
 

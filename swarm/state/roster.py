@@ -1,6 +1,7 @@
 """Who is in one attempt: a leader's sealed list of sealed joins, checked, in one order for everybody."""
 
 import hashlib
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -47,6 +48,8 @@ class Seat:
     down_bps: int = 0
     tokens_per_s: float = 0.0
     mask_key: bytes = b""
+    expires_s: float = math.inf
+    """When its passport does, in Unix seconds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +156,8 @@ def told_rules(rules: RulesId) -> str:
 
 
 def read_join(sealed: wire.Sealed, run: Run) -> tuple[wire.Join, Seat]:
-    """A join whose signature and passport hold (expiry is judged when its stream is admitted).
+    """A join whose signature and passport hold (expiry is judged when its stream is admitted,
+    and when its roster is closed).
 
     A pure function of the sealed bytes and the run, so what held before is remembered.
 
@@ -202,6 +206,7 @@ def _read_join(sealed: wire.Sealed, run: Run) -> tuple[wire.Join, Seat]:
         down_bps=join.down_bps,
         tokens_per_s=join.tokens_per_s,
         mask_key=join.mask_key,
+        expires_s=passport.expires,
     )
     return join, seat
 

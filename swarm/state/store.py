@@ -4,7 +4,8 @@
     STATE/restarts              the founders' restarts this peer has taken last (swarm.state.restarts)
     STATE/governance/*          amendments and revocations, one per file (swarm.state.shelf)
     STATE/records/000007        commit record of round 7
-    STATE/results/000007-ab12   encoded results of a value of round 7, in grid order; the last KEPT_ROUNDS rounds
+    STATE/results/000007-ab12   encoded results of a value of round 7, in grid order; the last KEPT_ROUNDS rounds,
+                                or all of them with `tapestry peer --archive`
     STATE/snapshots/000007      base and outer-optimiser state after round 7 (safetensors); the last two, or as many as
                                 `tapestry peer --checkpoints` says
     STATE/residual              what of this peer's updates was not delivered yet (swarm.state.checkpoints)
@@ -87,11 +88,27 @@ class DiskStore:
 
     keeps_residual = True
 
-    def __init__(self, folder: Path, *, kept_snapshots: int = KEPT_SNAPSHOTS) -> None:
-        """Opens or makes the folder. Raises StateError when it cannot be written."""
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        kept_snapshots: int = KEPT_SNAPSHOTS,
+        archive: bool = False,
+        read_only: bool = False,
+    ) -> None:
+        """Opens or makes the folder; to read, it is taken as it lies, for its peer may be at work in it.
+
+        An archive keeps the results of all rounds, and state 0: with both, a run can be replayed from its beginning.
+
+        Raises:
+            StateError: it cannot be written.
+        """
         assert kept_snapshots >= 1, kept_snapshots
         self.folder = folder
         self._kept_snapshots = kept_snapshots
+        self._archive = archive
+        if read_only:
+            return
         try:
             for name in ("governance", "records", "results", "snapshots"):
                 (folder / name).mkdir(parents=True, exist_ok=True)
@@ -130,6 +147,8 @@ class DiskStore:
 
     async def save_results(self, round_number: int, digest: bytes, results: Sequence[Buffer]) -> None:
         await write_file(self._results_path(round_number, digest), results)
+        if self._archive:
+            return
         oldest = _name(round_number - KEPT_ROUNDS)
         with told(self.folder / "results"):
             for path in (self.folder / "results").iterdir():
@@ -150,6 +169,8 @@ class DiskStore:
         await write_file(self.folder / "snapshots" / _name(round_number), safetensors_parts(tensors))
         with told(self.folder / "snapshots"):
             for old in self.snapshots()[self._kept_snapshots :]:
+                if old == 0 and self._archive:
+                    continue
                 (self.folder / "snapshots" / _name(old)).unlink(missing_ok=True)
 
     def snapshots(self) -> Sequence[int]:

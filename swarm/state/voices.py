@@ -3,7 +3,9 @@
     a member                          one voice, split evenly among its peers
     all openly admitted peers         one member
     a witness that a charter names    a voice of its own, and so has a peer whose member nobody names
-    an electorate of one member       a voice for each peer: there is nobody to keep a balance with
+    an electorate of one member       its one voice, split evenly among its peers and the witnesses
+
+Beside a single member a witness has no voice of its own: with one, each witness would be needed for every commit.
 
 More than half of all voices is a majority. Every voter's share is fixed for an electorate and nobody's is counted
 twice, so two majorities always have a voter in common: what Paxos needs, and all it needs. Whole numbers only.
@@ -51,7 +53,8 @@ def voices(peers: Collection[PeerId], witnesses: Collection[PeerId], members: Ma
     alone = {*peers, *witnesses} - of_members.keys()
     sizes = Counter(of_members.values())
     if len(sizes) == 1 and alone <= set(witnesses):
-        return Voices(dict.fromkeys({*peers, *witnesses}, 1), 1)
+        voters = {*peers, *witnesses}
+        return Voices(dict.fromkeys(voters, 1), len(voters))
     parts = math.lcm(*sizes.values())
     return Voices(
         {peer: parts // sizes[member] for peer, member in of_members.items()} | dict.fromkeys(alone, parts), parts

@@ -14,7 +14,7 @@ from swarm.identity.peer_id import PeerId
 from swarm.net.memory import Link, run_virtual
 from swarm.node import work as working
 from swarm.round import plan as planning
-from swarm.round.context import Offer
+from swarm.round.outcome import Offer
 from swarm.round.reduction import Reduction
 from swarm.state.records import Decided
 from swarm.state.run import Run

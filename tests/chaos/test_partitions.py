@@ -22,8 +22,8 @@ from tests.simulation import Simulation, make_charter, peer_identity
 IDS = tuple(peer_identity(number).peer_id for number in range(8))
 
 
-def available(genesis: int) -> Charter:
-    made = make_charter(genesis, ceiling_s=6.0)
+def available(genesis: int, members: int = 12) -> Charter:
+    made = make_charter(genesis, members=members, ceiling_s=6.0)
     return msgspec.structs.replace(made, quorum=Quorum(kind="available"), admission=Admission(kind="open"))
 
 
@@ -148,6 +148,29 @@ def test_both_sides_go_on_and_the_heavier_chain_wins() -> None:
             (switched,) = sim.peers[number].of(events.ChainSwitched)
             assert switched.rounds_lost > 0 and 0 < switched.weight_lost < switched.weight_won
         assert not any(sim.peers[number].of(events.ChainSwitched) for number in (2, 3, 4))
+        await sim.finish()
+        check_bugs(sim)
+
+    run_virtual(main())
+
+
+def test_two_members_outweigh_three_peers_of_one() -> None:
+    async def main() -> None:
+        sim = await started(available(3, members=3), 3)
+        for number in (3, 6):  # peer n is of member n mod 3: with 0, these are of one
+            await sim.start(number)
+        await sim.until_round(max(tops(sim).values()) + 2)
+        assert set(sim.decided(0, max(tops(sim).values()) - 1).roster.peers) == {IDS[n] for n in (0, 1, 2, 3, 6)}
+        split(sim, (0, 3, 6), (1, 2))
+        await asyncio.sleep(9)
+        before = records_of(sim, 1)
+        sim.network.heal()
+        await healed_to_one(sim)
+        assert all(records_of(sim, 0)[number] == digest for number, digest in before.items())
+        for number in (0, 3, 6):
+            (switched,) = sim.peers[number].of(events.ChainSwitched)
+            assert switched.weight_lost == switched.rounds_lost, "one a round: whose peers they are is one member"
+            assert switched.weight_lost < switched.weight_won
         await sim.finish()
         check_bugs(sim)
 

@@ -14,7 +14,8 @@ from swarm.net import wire
 from swarm.net.memory import Link, MemoryTransport, run_virtual
 from swarm.net.transport import Stream
 from swarm.round import lead as leading
-from swarm.round.context import DOUBT_S, MAX_ATTEMPT, MAX_STEP, Context
+from swarm.round.context import Context
+from swarm.round.news import DOUBT_S, MAX_ATTEMPT, MAX_STEP
 from swarm.round.reduction import Reduction
 from swarm.sovereignty.labels import Label
 from swarm.state.records import Value

@@ -16,13 +16,17 @@ from swarm.charter.manifest import Charter, SecureSum
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
 from swarm.net.memory import run_virtual
-from swarm.round.context import Context, Offer
+from swarm.round.context import Context
 from swarm.round.delivery import Contribution
+from swarm.round.outcome import Offer
 from swarm.round.seats import Guest
 from swarm.round.secure.parts import MaskedParts
 from swarm.round.secure.stage import Stage
 from swarm.round.secure.standing import Standing
 from swarm.round.secure.sums import SumsOf
+from swarm.sovereignty.gate import Denied, Gate
+from swarm.sovereignty.privacy import Receipt
+from swarm.sovereignty.reasons import Reason
 from swarm.vector.secure_codes import Words
 from tests.simulation import SimPeer, Simulation, make_charter
 
@@ -243,6 +247,37 @@ def test_a_wrong_mask_ends_the_sum_and_new_updates_make_the_next_one(monkeypatch
         sim.check()
         await sim.finish()
 
+    run_virtual(main())
+
+
+def test_what_a_gate_keeps_from_everybody_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A spent privacy budget, say: the others sum without it in the first attempt, and the denial is on record."""
+
+    def unpaid(self: Gate, receipt: Receipt | None) -> Denied | None:
+        is_spent = self is context(sims[0].peers[1]).gate
+        return Denied(Reason.PRIVACY_BUDGET_SPENT, "spent") if is_spent else None
+
+    async def main() -> None:
+        sim = Simulation(wide_charter(False), seed=29, rounds=3)
+        sims.append(sim)
+        await started(sim, WIDE_PEERS)
+        await sim.until_round(3)
+        kept = sim.peers[1]
+        assert [(event.round, event.code) for event in kept.of(events.UpdateDenied)] == [
+            (number, "privacy_budget_spent") for number in (1, 2, 3)
+        ]
+        for number in (1, 2, 3):
+            decided = sim.decided(0, number)
+            assert decided.roster.ballot.attempt == 1
+            assert set(decided.value.contributors) == {
+                decided.roster.bitmap(seat for seat, peer in enumerate(decided.roster.peers) if peer != kept.id)
+            }
+        assert not any(peer.of(events.SecureSumEnded) for peer in sim.peers.values())
+        sim.check()
+        await sim.finish()
+
+    sims = list[Simulation]()
+    monkeypatch.setattr(Gate, "_unpaid", unpaid)
     run_virtual(main())
 
 

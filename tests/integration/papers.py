@@ -82,7 +82,7 @@ class Papers:
         bootstrap = Identity.generate()
         bootstrap.save(self.bootstrap_key)
         outer = manifest.Nesterov(lr=0.7, momentum=0.9) if mode == "diloco" else manifest.AdamW()
-        reduce = manifest.Reduce(chunk_elements=chunk_elements, min_contributors=1)
+        reduce = manifest.Reduce(chunk_elements=chunk_elements, min_contributors=1, single_update_may_cross=True)
         state0 = initial_state(json.dumps(model), 0, outer, reduce)
         created = int(unix_s()) - 10
         self.charter = manifest.Charter(

@@ -7,7 +7,7 @@ from statistics import median
 
 import pytest
 
-from peers.demo.members import PILOT_MODEL
+from peers.demo.terms import PILOT_MODEL
 from swarm import events
 from swarm.charter import manifest
 from tests.integration.conftest import Bootstrap, Crew

@@ -20,8 +20,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from swarm.identity.peer_id import PeerId
 from swarm.net.wire import Accepted, Ballot
-from swarm.round.acceptor import AcceptorState, accept, highest, promise
-from swarm.state.voices import voices
+from swarm.round.acceptor import AcceptorState, accept, highest, may_be_decided, promise
+from swarm.state.electorate import Electorate
 
 ROUND = 1
 NAMES = tuple(PeerId(name) for name in "abcde")
@@ -65,15 +65,18 @@ class Model:
         self.votes: dict[tuple[Ballot, bytes], set[int]] = {}
         self.proposed: dict[Ballot, bytes] = {}
         peers = [PeerId(str(peer)) for peer in range(count)]
-        self.voices = voices(peers, (), dict(zip(peers, members, strict=False)))
+        named = frozenset(zip(peers, members, strict=False))
+        self.electorate = Electorate(frozenset(peers), frozenset(), members=named)
         self.is_against: dict[int, bool] = {}
         """What peers have said of the candidate; it is with the leader, or lost with it."""
+        self.passed_over = 0
+        """Values that leaders found, and did not propose again."""
 
     def chosen(self) -> set[bytes]:
         return {value for (_, value), voters in self.votes.items() if self.is_quorum(voters)}
 
     def is_quorum(self, peers: Collection[int]) -> bool:
-        return self.voices.is_majority(PeerId(str(peer)) for peer in peers)
+        return self.electorate.has_quorum(PeerId(str(peer)) for peer in peers)
 
     def score(self, peer: int, is_against: bool) -> None:
         """A quality vote reaches whoever leads; it may come late, again, or differ from an earlier one."""
@@ -106,15 +109,22 @@ class Model:
         """Leaders that may propose; one that did may do so again."""
         return sorted(peer for peer, led in self.leading.items() if self.is_quorum(led.promises.keys()))
 
-    def propose(self, peer: int, voting: Set[int], is_dying: bool) -> None:
+    def propose(self, peer: int, voting: Set[int], is_dying: bool, objects: bool = False) -> None:
         """A leader with a quorum proposes the value of the highest vote among the promises, or a new one.
 
-        As in lead.py its own vote is on disk first; it may die before the proposal leaves.
+        As in lead.py its own vote is on disk first; it may die before the proposal leaves. One that `objects` to every
+        value it finds (quality votes are left out of it) proposes again only what may have been decided.
         """
         leading = self.leading[peer]
         leading.is_closed = True
-        votes = (self._vote_of(peer), *leading.promises.values())
-        before = highest([vote for vote in votes if vote is not None])
+        found = {PeerId(str(other)): vote for other, vote in (leading.promises | {peer: self._vote_of(peer)}).items()}
+        votes = {other: vote for other, vote in found.items() if vote is not None}
+        first = highest(list(votes.values()))
+        before = first
+        if objects:
+            possible = [v for v in votes.values() if may_be_decided(v.value, votes, found.keys(), self.electorate)]
+            before = highest(possible)
+        self.passed_over += first != before
         value = self.value() if before is None else before.value
         if not self._vote(peer, leading.ballot, value):
             del self.leading[peer]
@@ -194,9 +204,9 @@ class PaxosRound(RuleBasedStateMachine):
         self.model.check()
 
     @precondition(lambda self: self.model.able())
-    @rule(data=st.data(), voting=crowds, is_dying=st.booleans())
-    def propose(self, data: st.DataObject, voting: Set[int], is_dying: bool) -> None:
-        self.model.propose(data.draw(st.sampled_from(self.model.able())), self.crowd(voting), is_dying)
+    @rule(data=st.data(), voting=crowds, is_dying=st.booleans(), objects=st.booleans())
+    def propose(self, data: st.DataObject, voting: Set[int], is_dying: bool, objects: bool) -> None:
+        self.model.propose(data.draw(st.sampled_from(self.model.able())), self.crowd(voting), is_dying, objects)
         self.model.check()
 
     @precondition(lambda self: self.model.network)
@@ -236,7 +246,7 @@ def walk(random_: random.Random, steps: int) -> Model:
         action = random_.random()
         model.score(random_.randrange(count), random_.random() < 0.6)
         if able and action < 0.35:
-            model.propose(random_.choice(able), some(0.4), random_.random() < 0.2)
+            model.propose(random_.choice(able), some(0.4), random_.random() < 0.2, random_.random() < 0.5)
         elif model.network and action < 0.6:
             model.deliver(random_.choice(model.network), random_.randrange(count))
         elif model.network and action < 0.65:
@@ -260,6 +270,7 @@ def test_random_walks(seed: int) -> None:
     kinds = {value.split()[0] for model in ends for value in model.chosen()}
     assert kinds == {b"value", b"rejection"}, "both must have been chosen somewhere"
     assert sum(bool(model.chosen()) for model in ends) > 20, "walks in which nothing is ever chosen prove nothing"
+    assert sum(model.passed_over for model in ends) > 20, "leaders must have passed over values that were not decided"
 
 
 def test_a_later_leader_finds_the_value_that_was_chosen() -> None:

@@ -87,6 +87,18 @@ def test_a_certificate_is_the_shortest_beginning_that_is_a_quorum(
     assert found == [peer for peer in order if peer in found]
 
 
+@given(st.integers(1, 9), st.integers(0, 3), st.data())
+def test_a_single_members_one_voice_is_split_evenly_and_no_witness_is_needed(
+    peers: int, witnesses: int, data: st.DataObject
+) -> None:
+    counted, everybody = made({"a": peers}, witnesses)
+    some = data.draw(st.sets(st.sampled_from(everybody)))
+    assert counted.all == 1
+    assert counted.count(some) == Fraction(len(some), peers + witnesses)
+    watching = {peer for peer in everybody if peer.startswith("witness")}
+    assert counted.is_majority(set(everybody) - watching) == (peers > witnesses)
+
+
 def test_one_dead_peer_of_a_two_peer_member_costs_half_a_voice() -> None:
     counted, everybody = made({"a": 2, "b": 1, "c": 1}, 0)
     assert counted.count([peer for peer in everybody if peer != "a0"]) == Fraction(5, 2)

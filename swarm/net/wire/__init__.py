@@ -8,7 +8,6 @@ re-encoded to verify them.
 from swarm.net.wire.answers import (
     AllKeptIs,
     AskQuality,
-    CastQuality,
     CastVote,
     CharterIs,
     ChunkResult,
@@ -59,6 +58,7 @@ from swarm.net.wire.frame import (
 from swarm.net.wire.requests import (
     AskVote,
     CallToAttempt,
+    CastQuality,
     GetCharter,
     GetDocuments,
     GetRecords,
@@ -70,6 +70,7 @@ from swarm.net.wire.requests import (
     GetTime,
     Hello,
     JoinRound,
+    NoQuality,
     Observe,
     OpenReduce,
     Park,
@@ -145,6 +146,7 @@ __all__ = [
     "MAX_ROUND",
     "Missing",
     "NeedRecords",
+    "NoQuality",
     "Observe",
     "Observed",
     "ObservedRecord",

@@ -77,16 +77,13 @@ class CastVote(Frame, frozen=True):
 
 
 class AskQuality(Frame, frozen=True):
-    """Leader to guests: what do you say of the state that the results with these digests lead to? `CastQuality`."""
+    """Leader to guests: what do you say of the state that the results with these digests lead to?
+
+    `CastQuality` or `NoQuality`, to the leader and to every elector."""
 
     chunk_digests: tuple[bytes, ...]
     candidate: bytes
     """Digest of that state."""
-
-
-class CastQuality(Frame, frozen=True):
-    vote: Sealed | None
-    """None from a peer that has nothing to score with, or not the bytes to score."""
 
 
 class PromiseIs(Frame, frozen=True):

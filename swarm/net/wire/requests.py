@@ -85,6 +85,20 @@ class AskVote(Frame, frozen=True):
     votes: tuple[Sealed, ...]
 
 
+class CastQuality(Frame, frozen=True):
+    """Anyone in a roster to its leader, and to every elector: a `QualityVote`. Not answered."""
+
+    vote: Sealed
+
+
+class NoQuality(Frame, frozen=True):
+    """The same from a peer that has no vote on a candidate: nothing to score with, or not the bytes to score."""
+
+    round: int
+    candidate: bytes
+    """Digest of the state that was to be scored."""
+
+
 class CallToAttempt(Frame, frozen=True):
     """Leader of a later attempt to electors that are not in it yet. Not answered: who agrees joins."""
 
@@ -159,6 +173,8 @@ Request = (
     | GetState
     | Prepare
     | AskVote
+    | CastQuality
+    | NoQuality
     | CallToAttempt
     | PushRecord
     | PushRestarts

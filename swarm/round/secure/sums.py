@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from swarm import events
 from swarm.charter.rules import SECURE_MEMBERS
 from swarm.errors import ProtocolError
-from swarm.round.context import Context, Offer
+from swarm.round.context import Context
+from swarm.round.outcome import Offer
 from swarm.round.plan import Plan
 from swarm.round.secure.circles import Circles, circles_of, members_in
 from swarm.round.secure.stage import Stage

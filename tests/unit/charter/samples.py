@@ -30,7 +30,7 @@ def charter() -> Charter:
             schema_digest="a" * 64,
             state_digest="b" * 64,
         ),
-        reduce=Reduce(min_contributors=1),
+        reduce=Reduce(min_contributors=1, single_update_may_cross=True),
         regions=(
             Region(name="eu", jurisdictions=("DE", "FR")),
             Region(name="east-asia", jurisdictions=("JP", "KR")),

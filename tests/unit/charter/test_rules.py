@@ -161,6 +161,27 @@ def test_a_jurisdiction_lies_in_one_region(regions: tuple[tuple[str, tuple[str, 
     )
 
 
+@pytest.mark.parametrize("least", [1, 2])
+def test_a_sum_of_fewer_than_three_crosses_a_border_only_masked_or_if_the_charter_says_so(least: int) -> None:
+    made = charter()
+    few = replace(made, reduce=replace(made.reduce, min_contributors=least, single_update_may_cross=False))
+    assert few.reduce.least_members == 3, "whatever a charter says that nobody checked"
+    _refused(few, f"min_contributors is {least}, and over several regions")
+    check_charter(replace(few, regions=few.regions[:1]))
+    check_charter(replace(few, reduce=replace(few.reduce, single_update_may_cross=True)))
+    check_charter(replace(few, reduce=replace(few.reduce, min_contributors=3)))
+    masked = _secure(SecureSum(across_regions=True))
+    check_charter(replace(masked, reduce=few.reduce))
+    _refused(replace(_secure(SecureSum()), reduce=few.reduce), "over several regions")
+
+
+def test_one_level_over_several_regions_lets_single_updates_cross() -> None:
+    flat = replace(charter().reduce, levels=1, min_contributors=3, single_update_may_cross=False)
+    _refused(replace(charter(), reduce=flat), "set levels to 2")
+    check_charter(replace(charter(), reduce=flat, regions=charter().regions[:1]))
+    check_charter(replace(charter(), reduce=replace(flat, single_update_may_cross=True)))
+
+
 def _secure(rule: SecureSum, members: int = 3) -> Charter:
     named = tuple(Member(name=f"m{n}", key=key.peer_id) for n, key in enumerate((ADA, BO, STRANGER)[:members]))
     return replace(charter(), members=named, admission=Admission(kind="member"), aggregation=rule)

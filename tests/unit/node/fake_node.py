@@ -11,16 +11,8 @@ import torch
 from torch import nn
 
 from swarm.charter.manifest import Training
-from swarm.node.link import (
-    Base,
-    FromNode,
-    FromTrainer,
-    Progress,
-    Stop,
-    TrainerEnd,
-    TrainerHello,
-    UpdateMade,
-)
+from swarm.node.link import TrainerEnd
+from swarm.node.messages import Base, FromNode, FromTrainer, Progress, Stop, TrainerHello, UpdateMade
 from swarm.node.optimizer import SwarmOptimizer
 from swarm.node.shared import SharedVectors
 from swarm.node.spawn import make_shared_fd

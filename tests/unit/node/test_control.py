@@ -15,7 +15,8 @@ import pytest
 from swarm.errors import ModelError
 from swarm.isolation import levels
 from swarm.node.control import BUDGET_BYTES, BUDGET_BYTES_PER_BASE, BUDGET_BYTES_PER_S, Budget, ControlSocket
-from swarm.node.link import MAX_REPORT_BYTES, Begin, Confined, NodeEnd, Progress, TrainerHello
+from swarm.node.link import NodeEnd
+from swarm.node.messages import MAX_REPORT_BYTES, Begin, Confined, Progress, TrainerHello
 from swarm.node.shared import SharedVectors
 from swarm.node.spawn import make_shared_fd
 

@@ -10,7 +10,7 @@ from torch import nn
 from swarm.charter.manifest import AdamW, Training
 from swarm.errors import NetworkError
 from swarm.node import optimizer as optimizers
-from swarm.node.link import Abandon, Base, Finish, GoOn, Score, Scored, TrainerHello, UpdateMade, Yielded
+from swarm.node.messages import Abandon, Base, Finish, GoOn, Score, Scored, TrainerHello, UpdateMade, Yielded
 from swarm.sovereignty.privacy import Receipt, Spent
 from swarm.vector.flatten import named_parameters, scatter, schema, schema_digest
 from swarm.vector.outer import AdamWRule

@@ -11,7 +11,8 @@ import pytest
 from swarm import events
 from swarm.errors import ProtocolError, StateError
 from swarm.net import wire
-from swarm.node.link import FromTrainer, NodeEnd, Progress, TrainerHello, UpdateMade, withheld
+from swarm.node.link import NodeEnd
+from swarm.node.messages import FromTrainer, Progress, TrainerHello, UpdateMade, withheld
 from swarm.node.private_training import PrivateTraining
 from swarm.node.shared import SharedVectors
 from swarm.node.spawn import make_shared_fd

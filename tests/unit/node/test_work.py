@@ -12,7 +12,7 @@ from swarm import events
 from swarm.charter.manifest import Training
 from swarm.net.memory import run_virtual
 from swarm.node.work import LATE_TWICE, NOT_IN_ROSTER, NOT_READY, UNKNOWN, Update, Work
-from swarm.round.context import Offer
+from swarm.round.outcome import Offer
 from swarm.state.head import Head
 from swarm.state.resume import state_zero
 from swarm.state.run import Run

@@ -115,7 +115,7 @@ def test_a_strangers_control_characters_never_reach_the_terminal(place: Path) ->
 def test_show_says_what_a_reader_may_not_expect(signed: Path) -> None:
     text = _tapestry("charter", "show", signed / "charter.toml")[0]
     assert "single updates may cross borders" in text
-    assert "Note: min_contributors is 1" in text
+    assert "Note: single_update_may_cross is set" in text
     for expected in ("spring", "DE, FR", samples.ADA.peer_id, "2 valid, 2 needed"):
         assert expected in text
     document = _json("charter", "show", signed / "expired.toml")

@@ -7,8 +7,8 @@ import numpy as np
 
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
-from swarm.round.context import Offer
 from swarm.round.delivery import Contribution, Delivery
+from swarm.round.outcome import Offer
 from swarm.round.piles import Piles
 from swarm.round.plan import Group, Plan
 from swarm.sovereignty.gate import Gate

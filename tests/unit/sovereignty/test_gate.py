@@ -10,14 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.identity.peer_id import PeerId
+from swarm.isolation.levels import CONFINED
+from swarm.sovereignty.decisions import Decision, read_decision
 from swarm.sovereignty.gate import Denied, Gate, largest_rms
 from swarm.sovereignty.labels import Label
+from swarm.sovereignty.lattice import Restrictions
 from swarm.sovereignty.permit import PROTOCOL_KINDS, Kind, Permit
+from swarm.sovereignty.privacy import Budget
+from swarm.sovereignty.uses import Privacy
 from swarm.vector.codec import make_codec
 from swarm.vector.grid import Grid
 
 NEAR, FAR = PeerId("near"), PeerId("far")
 MAX_RMS = 10.0
+BUDGET = Budget(unit="sequence", epsilon=1.0, delta=1e-6, noise_multiplier=1.0, max_grad_norm=1.0)
 GOOD_N = np.linspace(-1, 1, 100, dtype=np.float32)
 
 
@@ -163,3 +169,35 @@ def test_a_denial_is_for_people_too() -> None:
     verdict = judged(gate(Label.SOVEREIGN, 1), abroad=True)
     assert isinstance(verdict, Denied)
     assert "sovereign" in verdict.reason and "eu" in verdict.reason
+
+
+@pytest.mark.parametrize("label", list(Label))
+@pytest.mark.parametrize("privacy", [Privacy.LICENCE, Privacy.DP, Privacy.SECAGG])
+def test_a_verdict_leaves_as_one_bit_and_with_a_figure_for_open_data_only(label: Label, privacy: Privacy) -> None:
+    decided: list[Decision] = []
+    bound = Restrictions(label=label, privacy=frozenset({privacy}) - {Privacy.LICENCE})
+    made = Gate(region="eu", label=Label.PRIVATE, min_contributors=3, held_out=bound, decided=decided.append)
+    verdict = made.check_verdict(round_number=4)
+    assert isinstance(verdict, Permit) and verdict.covers(Kind.VERDICT, FAR)
+    assert not any(verdict.covers(kind, FAR) for kind in Kind if kind is not Kind.VERDICT)
+    assert not made.standing.covers(Kind.VERDICT, FAR), "no verdict without the gate's own word on it"
+    tells = label is Label.OPEN and privacy is Privacy.LICENCE
+    assert made.may_tell_change == tells
+    assert [(each.verdict, each.subject, each.round, each.code) for each in decided] == [
+        ("permit", "verdict", 4, "allowed" if tells else "verdict_only")
+    ]
+    assert read_decision(decided[0].line) is not None
+
+
+def test_a_trainer_less_isolated_than_held_out_data_demands_gives_no_verdict() -> None:
+    made = gate()
+    made._held_out = Restrictions(isolation=CONFINED)
+    assert code_of(made.check_verdict(round_number=1)) == "isolation_too_low"
+    made.isolated(CONFINED)
+    assert code_of(made.check_verdict(round_number=1)) == "permit"
+
+
+def test_what_is_trained_on_binds_the_verdict_where_nothing_else_is_held_out() -> None:
+    for label in Label:
+        assert gate(label).may_tell_change == (label is Label.OPEN)
+    assert not Gate(region="eu", label=Label.OPEN, min_contributors=1, budget=BUDGET).may_tell_change

@@ -4,6 +4,7 @@ import os
 from itertools import permutations
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,8 +12,17 @@ from hypothesis import strategies as st
 from swarm.errors import DataError, PolicyError, UnlabelledDataError, UsageError
 from swarm.isolation.levels import LADDER
 from swarm.sovereignty.labels import Label, strictest
-from swarm.sovereignty.policy import _decode, find_policy, label_folder, read_policy
+from swarm.sovereignty.policy import (
+    POLICY_VERSION,
+    Dataset,
+    _decode,
+    find_policy,
+    is_held_out,
+    label_folder,
+    read_policy,
+)
 from swarm.sovereignty.reasons import Reason
+from swarm.sovereignty.uses import Privacy, Use
 
 GERMAN = """
 [[dataset]]
@@ -251,3 +261,17 @@ def test_a_policy_with_any_line_lost_or_doubled_is_refused_or_as_strict(data: st
         return
     assert [dataset.label for dataset in policy.datasets] == [Label.SOVEREIGN, Label.OPEN]
     assert all(dataset.uses for dataset in policy.datasets)
+
+
+@pytest.mark.parametrize("label", list(Label))
+@pytest.mark.parametrize("privacy", list(Privacy))
+def test_any_data_for_evaluation_alone_is_scored_on_but_for_an_enclaves(label: Label, privacy: Privacy) -> None:
+    text = GERMAN.replace('"sovereign"', f'"{label.value}"').replace('["shared-base", "evaluation"]', '["evaluation"]')
+    dataset = decoded(text + f'privacy = "{privacy.value}"')
+    assert is_held_out(dataset) == (privacy is not Privacy.ENCLAVE)
+    assert not is_held_out(msgspec.structs.replace(dataset, uses=(Use.EVALUATION, Use.SHARED_BASE)))
+    assert not is_held_out(msgspec.structs.replace(dataset, uses=(Use.SOVEREIGN_BUILD,)))
+
+
+def decoded(text: str) -> Dataset:
+    return _decode(f"version = {POLICY_VERSION}\n{text}".encode(), Path("policy.toml")).datasets[0]
