@@ -4,11 +4,11 @@ All of it is made the way a person would with `tapestry keys`, `charter` and `pa
 """
 
 import json
-from pathlib import Path
 
-from peers.corpus.regions import PilotRegion
+from peers.demo.ground import PilotMember
 from peers.demo.processes import PeerPapers, Workbench
 from peers.demo.settings import Settings
+from peers.demo.terms import Terms
 from peers.demo.workbench import MakeState0, State0Facts
 from swarm.charter import files, manifest
 from swarm.charter import passport as passports
@@ -24,32 +24,16 @@ OUTER_LR, OUTER_MOMENTUM = 1.0, 0.0
 languages, against 3.62 with momentum 0.5 and 3.63 with learning rate 0.7 and momentum 0.5."""
 
 
-PILOT_MODEL: dict[str, object] = {
-    "model_type": "llama",
-    "vocab_size": 256,
-    "hidden_size": 128,
-    "intermediate_size": 344,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 4,
-    "max_position_embeddings": 512,
-    "tie_word_embeddings": True,
-    "bos_token_id": None,
-    "eos_token_id": None,
-    "pad_token_id": None,
-}
-"""The pilot's byte-level model, about 0.6 M parameters: token ids are byte values."""
-
-
 class Consortium:
-    """Three members, one per region, who found a run together."""
+    """The members, who found a run together; each has one peer."""
 
-    def __init__(self, settings: Settings, regions: tuple[PilotRegion, ...]) -> None:
+    def __init__(self, settings: Settings, terms: Terms, members: tuple[PilotMember, ...]) -> None:
         self._settings = settings
-        self._regions = regions
-        self._member_keys = {region.name: Identity.generate() for region in regions}
+        self._terms = terms
+        self._regions = {member.region.name: member.region for member in members}
+        self._member_keys = {member.name: Identity.generate() for member in members}
         self.bootstrap = Identity.generate()
-        self._genesis = {region.name: Identity.generate() for region in regions}
+        self._genesis = {member.name: Identity.generate() for member in members}
         self.charter_path = settings.documents / "charter.toml"
         self.state0_path = settings.documents / "charter.state0.safetensors"
         self.bootstrap_key = settings.documents / "bootstrap.key"
@@ -57,8 +41,13 @@ class Consortium:
     def found(self, bench: Workbench) -> None:
         """Writes keys, the charter with every member's signature, and state 0."""
         self._settings.documents.mkdir(parents=True)
-        outer, reduce = manifest.Nesterov(lr=OUTER_LR, momentum=OUTER_MOMENTUM), manifest.Reduce(min_contributors=1)
-        config_json = json.dumps(PILOT_MODEL)
+        terms = self._terms
+        outer = manifest.Nesterov(lr=OUTER_LR, momentum=OUTER_MOMENTUM)
+        reduce = manifest.Reduce(
+            min_contributors=terms.min_contributors,
+            single_update_may_cross=terms.min_contributors < manifest.CROSSING_MEMBERS,
+        )
+        config_json = json.dumps(terms.model)
         bench.give(
             MakeState0(
                 config_json=config_json,
@@ -79,18 +68,24 @@ class Consortium:
                 schema_digest=state0.schema_digest,
                 state_digest=state0.state_digest,
             ),
-            training=manifest.Training(inner_steps=self._settings.inner_steps),
+            training=manifest.Training(
+                inner_steps=self._settings.inner_steps,
+                batch_size=terms.batch_size,
+                sequence_length=terms.sequence_bytes,
+                inner_lr=terms.inner_lr,
+            ),
             outer=outer,
             reduce=reduce,
+            aggregation=terms.aggregation,
             weights=manifest.Weights(cap_percent=50),
             regions=tuple(
                 manifest.Region(name=region.name, jurisdictions=tuple(sorted(set(region.jurisdictions.values()))))
-                for region in self._regions
+                for region in self._regions.values()
             ),
             members=tuple(
                 manifest.Member(name=f"member-{name}", key=key.peer_id) for name, key in self._member_keys.items()
             ),
-            founders=manifest.Founders(keys=keys, threshold=2),
+            founders=manifest.Founders(keys=keys, threshold=-(-2 * len(keys) // 3)),
             genesis=manifest.Genesis(
                 peers=tuple(key.peer_id for key in self._genesis.values()), witnesses=(self.bootstrap.peer_id,)
             ),
@@ -102,16 +97,16 @@ class Consortium:
         files.write(self.charter_path, signed)
         self.bootstrap.save(self.bootstrap_key)
 
-    def papers(self, region: PilotRegion, data: Path, *, fresh: bool = False) -> PeerPapers:
-        """Papers for a region's genesis peer, or for a fresh one that the charter has never heard of."""
-        identity = Identity.generate() if fresh else self._genesis[region.name]
-        name = f"{region.name}{'-fresh' if fresh else ''}"
+    def papers(self, member: PilotMember, *, fresh: bool = False) -> PeerPapers:
+        """Papers for a member's genesis peer, or for a fresh one that the charter has never heard of."""
+        identity = Identity.generate() if fresh else self._genesis[member.name]
+        name = f"{member.name}{'-fresh' if fresh else ''}"
         now_s = unix_s()
         passport = passports.issue(
-            self._member_keys[region.name],
+            self._member_keys[member.name],
             self.charter,
             identity.peer_id,
-            sorted(region.jurisdictions.values())[0],
+            sorted(member.region.jurisdictions.values())[0],
             now_s + VALID_DAYS * 86_400,
             now_s,
         )
@@ -119,4 +114,4 @@ class Consortium:
         passport_path = self._settings.documents / f"{name}.passport.json"
         identity.save(key_path)
         write_document(passport_path, passports.encode(passport), PassportError)
-        return PeerPapers(identity.peer_id, region.name, key_path, passport_path, data)
+        return PeerPapers(identity.peer_id, member.name, member.region.name, key_path, passport_path, member.data)

@@ -1,4 +1,4 @@
-"""The three-region pilot: one bootstrap node, three peers, one of them killed, a fresh one joining, and the reckoning.
+"""The three-region pilot: a bootstrap node, a peer per member, one of them killed, a fresh one joining, the reckoning.
 
 The pilot only starts processes, watches the events they write, kills one and reads the results: it takes no part in the
 run and could be killed itself without changing what the peers agree on. Afterwards it trains each region alone for
@@ -6,30 +6,34 @@ comparison and scores everything on text that nobody trained on.
 """
 
 import shutil
-from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from peers.corpus.corpus import default_cache, prepare
-from peers.corpus.folder import read_folder
-from peers.corpus.regions import COMMONS, REGIONS, PilotRegion, write_region_folder
+from peers.corpus.regions import REGIONS
 from peers.corpus.store import Corpus
+from peers.demo.ground import Ground, PilotMember, lay_out
 from peers.demo.members import Consortium
+from peers.demo.privacy_evidence import masked_wire, peer_privacy
+from peers.demo.privacy_report import sentences
 from peers.demo.processes import Command, PeerCommand, PeerPapers, Workbench, start_bootstrap
 from peers.demo.report import headline, write_report
-from peers.demo.result import LanguageScore, Result, RoundRecord
+from peers.demo.result import LanguageScore, PrivacyOfRun, Result, RoundRecord
 from peers.demo.screen import Screen
 from peers.demo.settings import Settings
+from peers.demo.terms import terms_of
+from peers.demo.together import Giver, Together
+from peers.demo.watched import Watched, rounds_seen
 from peers.demo.workbench import Score
 from swarm import events
+from swarm.charter.manifest import Reduce
 from swarm.clock import pause_s, process_s
 from swarm.errors import TapestryError, UsageError
-from swarm.sovereignty.lattice import Restrictions, join_all, restrictions_of
 from swarm.sovereignty.ledger import read_totals
-from swarm.sovereignty.policy import DpRules, files_for, find_policy, label_folder, read_policy
-from swarm.sovereignty.uses import Use
+from swarm.sovereignty.uses import Privacy
+from swarm.vector.grid import Grid
 
 KILLED_REGION = REGIONS[-1].name
 _MARKER = ".tapestry-demo"
@@ -42,33 +46,13 @@ class PilotError(TapestryError):
     """The pilot could not be run to its end."""
 
 
-@dataclass
-class Watched:
-    """One peer and what its events said."""
-
-    command: PeerCommand
-    seen: list[events.Stamped] = field(default_factory=list)
-    is_killed: bool = False
-
-    @property
-    def id(self) -> str:
-        return self.command.papers.peer_id
-
-    def of(self, kind: type[Any]) -> list[Any]:
-        return [stamped.event for stamped in self.seen if isinstance(stamped.event, kind)]
-
-    @property
-    def round(self) -> int:
-        """The last round this peer saw committed."""
-        return max((event.round for event in self.of(events.RoundCommitted)), default=0)
-
-
 class Pilot:
     """One run of the pilot; `run` returns the document of `demo --json`."""
 
     def __init__(self, settings: Settings, screen: Screen) -> None:
         self._settings = settings
         self._screen = screen
+        self._terms = terms_of(settings.privacy)
         self._peers: list[Watched] = []
         self._bootstrap: Command | None = None
         self._benches = [Workbench()]
@@ -85,58 +69,37 @@ class Pilot:
         """
         settings = self._settings
         _clear(settings.out)
-        corpus, regions, bound = self._text()
-        folders = {region.name: settings.out / "data" / region.name for region in regions}
-        for region in regions:
-            write_region_folder(corpus, region, folders[region.name], *bound[region.name])
+        ground = lay_out(settings, self._terms, self._screen.say)
         try:
             self._screen.say("making keys, passports, the charter and state 0")
-            consortium = Consortium(settings, regions)
+            consortium = Consortium(settings, self._terms, ground.members)
             consortium.found(self._benches[0])
-            self._train(consortium, regions, folders)
-            scores = self._score(consortium, corpus, regions, folders)
+            self._train(consortium, ground.members)
+            scores = self._score(consortium, ground)
         finally:
             self._stop_all()
-        result = self._result(corpus, scores)
+        result = self._result(ground.corpus, scores)
         document = msgspec.to_builtins(result)
         shutil.copytree(self._survivor.command.state / "shared-base", settings.out / "shared-base")
         self._write_metrics()
         write_report(document, settings.out)
-        self._screen.say(headline(result))
+        for sentence in (headline(result), *sentences(result)):
+            self._screen.say(sentence)
         if len(set(result.base_digests.values())) != 1:
             raise PilotError(f"the surviving peers hold different bases: see {result.report}")
         return document
 
-    # --- before -------------------------------------------------------------------------------------------------------
-
-    def _text(self) -> tuple[Corpus, tuple[PilotRegion, ...], dict[str, tuple[Restrictions, DpRules | None]]]:
-        """What is trained on, where, and what binds each region's text: never less than the text it is made from."""
-        if self._settings.data is None:
-            corpus = prepare(default_cache(), self._screen.say)
-            return corpus, REGIONS, {region.name: (COMMONS, None) for region in REGIONS}
-        bound: dict[str, tuple[Restrictions, DpRules | None]] = {}
-        for region in REGIONS:
-            home = self._settings.data / region.name
-            policy = read_policy(find_policy(home, None))
-            files = label_folder(home, policy)
-            for use in (Use.SHARED_BASE, Use.EVALUATION):  # the pilot trains on some of it and scores with the rest
-                files_for(files, use, all_of_them=True)
-            of_all = join_all(restrictions_of(file.dataset, policy.isolation) for file in files)
-            bound[region.name] = of_all, policy.dp
-        text = read_folder(self._settings.data, self._settings.out / "text")
-        return text.corpus, text.regions, bound
-
     # --- the run ------------------------------------------------------------------------------------------------------
 
-    def _train(self, consortium: Consortium, regions: tuple[PilotRegion, ...], folders: dict[str, Path]) -> None:
+    def _train(self, consortium: Consortium, members: tuple[PilotMember, ...]) -> None:
         settings, screen = self._settings, self._screen
         self._bootstrap, join = start_bootstrap(
             consortium.charter_path, consortium.bootstrap_key, settings.out / "bootstrap"
         )
         screen.say(f"bootstrap node and witness: {join}")
-        screen.say("min_contributors = 1 in this charter: single updates cross borders")
-        for number, region in enumerate(regions):
-            self._start(consortium.papers(region, folders[region.name]), join, settings.seed + number)
+        screen.say(f"in this charter {self._terms.crossing}")
+        for member in members:
+            self._start(consortium.papers(member), join)
         quiet_since_s = process_s()
         while any(peer.command.is_running for peer in self._peers):
             if self._watch():
@@ -148,18 +111,18 @@ class Pilot:
             if settings.kills and self._killed is None and front >= settings.kill_after_round:
                 self._kill(next(peer for peer in self._peers if peer.command.papers.region == KILLED_REGION))
             if self._killed is not None and self._joined is None and front >= settings.join_after_round:
-                region = next(region for region in regions if region.name == KILLED_REGION)
-                papers = consortium.papers(region, folders[region.name], fresh=True)
-                self._joined = self._start(papers, join, settings.seed + len(regions))
-                screen.say(f"a fresh peer joins {region.name} with its folder, its passport and the bootstrap address")
+                member = next(m for m in members if m.name == self._killed.command.papers.member)
+                self._joined = self._start(consortium.papers(member, fresh=True), join)
+                screen.say(f"a fresh peer joins {member.name} with its folder, its passport and the bootstrap address")
             pause_s(_POLL_S)
         self._watch()
         self._fail_if_any_failed()
 
-    def _start(self, papers: PeerPapers, join: str, seed: int) -> Watched:
+    def _start(self, papers: PeerPapers, join: str) -> Watched:
         state = self._settings.peers / papers.peer_id
         state.mkdir(parents=True)
-        watched = Watched(PeerCommand(papers, join, state, self._settings.rounds, seed))
+        seed = self._settings.seed + len(self._peers)
+        watched = Watched(PeerCommand(papers, join, state, self._settings.rounds, seed), seed)
         self._peers.append(watched)
         self._screen.add(watched.id, papers.region)
         return watched
@@ -190,6 +153,13 @@ class Pilot:
                 self._screen.say(f"{region}: trainer isolation is {event.isolation}")
             case events.UpdateDenied():
                 self._screen.say(f"{region}: the gate kept an update here: {event.reason}")
+            case events.PrivacyBudgetSpent():
+                self._screen.say(
+                    f"{region}: the privacy budget is spent (epsilon {event.epsilon:.3f} of {event.budget:g}): "
+                    "this peer trains no more"
+                )
+            case events.SecureSumEnded():
+                self._screen.say(f"{region}: round {event.round}: a masked sum came to nothing ({event.code})")
             case events.QuorumMissing():
                 self._screen.say(f"{region}: {event.present:.3g} of {event.electors} voices are here: no quorum")
             case events.StateReady() if peer is self._joined:
@@ -207,20 +177,15 @@ class Pilot:
 
     # --- the reckoning ------------------------------------------------------------------------------------------------
 
-    def _score(
-        self,
-        consortium: Consortium,
-        corpus: Corpus,
-        regions: tuple[PilotRegion, ...],
-        folders: dict[str, Path],
-    ) -> dict[str, LanguageScore]:
-        held_out = {language: str(path) for language, path in corpus.held_out.items()}
+    def _score(self, consortium: Consortium, ground: Ground) -> dict[str, LanguageScore]:
+        regions = ground.regions
+        held_out = {language: str(path) for language, path in ground.corpus.held_out.items()}
         state0, charter = str(consortium.state0_path), str(consortium.charter_path)
-        jobs = {
+        jobs: dict[str, Score | Together] = {
             f"alone/{region.name}": Score(
                 charter=charter,
                 base=state0,
-                files=tuple(str(folders[region.name] / f"{language}.txt") for language in region.jurisdictions),
+                files=tuple(map(str, ground.files_of(region.name))),
                 steps=self._own_steps(region.name),
                 seed=self._settings.seed + number,
                 held_out=held_out,
@@ -231,6 +196,8 @@ class Pilot:
         jobs["shared"] = Score(
             charter=charter, base=str(self._survivor.command.state / "shared-base"), held_out=held_out
         )
+        if self._settings.privacy is not None:
+            jobs["clear"] = self._in_the_clear(state0, charter, held_out)
         self._screen.say("training each region alone for comparison, and scoring on held-out text")
         found = self._run_jobs(jobs)
         return {
@@ -238,13 +205,29 @@ class Pilot:
                 untrained=found["untrained"][language],
                 shared=found["shared"][language],
                 alone={region.name: found[f"alone/{region.name}"][language] for region in regions},
+                clear=found["clear"][language] if "clear" in found else None,
             )
             for language in sorted(held_out)
         }
 
-    def _run_jobs(self, jobs: dict[str, Score]) -> dict[str, dict[str, float]]:
+    def _in_the_clear(self, state0: str, charter: str, held_out: dict[str, str]) -> Together:
+        """The rounds of this run once more, without the tier."""
+        givers = {
+            peer.id: Giver(files=tuple(map(str, sorted(peer.command.papers.data.glob("*.txt")))), seed=peer.seed)
+            for peer in self._peers
+        }
+        rounds = {
+            str(record.round): record.contributors for record in rounds_seen(self._survivors) if record.contributors
+        }
+        return Together(charter=charter, base=state0, givers=givers, rounds=rounds, held_out=held_out)
+
+    def _length(self, job: Score | Together) -> int:
+        """Inner steps."""
+        return job.steps if isinstance(job, Score) else self._settings.inner_steps * sum(map(len, job.rounds.values()))
+
+    def _run_jobs(self, jobs: dict[str, Score | Together]) -> dict[str, dict[str, float]]:
         """Every job's scores; two workers take the longest jobs first."""
-        waiting = sorted(jobs, key=lambda name: jobs[name].steps)
+        waiting = sorted(jobs, key=lambda name: self._length(jobs[name]))
         busy: dict[str, Workbench] = {}
         found: dict[str, dict[str, float]] = {}
         self._benches += [Workbench() for _ in range(_WORKBENCHES - len(self._benches))]
@@ -264,8 +247,12 @@ class Pilot:
         return found
 
     @property
+    def _survivors(self) -> list[Watched]:
+        return [peer for peer in self._peers if not peer.is_killed]
+
+    @property
     def _survivor(self) -> Watched:
-        return next(peer for peer in self._peers if not peer.is_killed)
+        return self._survivors[0]
 
     def _own_steps(self, region: str) -> int:
         """Inner steps this region's peers made for rounds, dropped ones included."""
@@ -277,11 +264,11 @@ class Pilot:
         )
 
     def _result(self, corpus: Corpus, scores: dict[str, LanguageScore]) -> Result:
-        survivors = [peer for peer in self._peers if not peer.is_killed]
-        rounds = self._rounds(survivors)
+        survivors = self._survivors
+        rounds = rounds_seen(survivors)
         return Result(
             rounds_committed=max(peer.round for peer in survivors),
-            base_digests={peer.id: self._digest(peer) for peer in survivors},
+            base_digests={peer.id: peer.digest for peer in survivors},
             corpus=corpus.source,
             bits_per_byte=scores,
             bytes_sent={peer.id: read_totals(peer.command.state / "ledger.jsonl") for peer in self._peers},
@@ -289,56 +276,54 @@ class Pilot:
             seconds=process_s() - self._began_s,
             regions={peer.id: peer.command.papers.region for peer in self._peers},
             notes=self._notes(corpus, rounds),
+            privacy=self._privacy(rounds),
             killed=self._killed.id if self._killed else None,
             joined=self._joined.id if self._joined else None,
             settings={
                 "rounds": self._settings.rounds,
                 "inner_steps": self._settings.inner_steps,
+                "batch": self._terms.batch_size,
+                "sequence_bytes": self._terms.sequence_bytes,
+                "inner_lr": self._terms.inner_lr,
+                "privacy": self._terms.privacy.value,
                 "seed": self._settings.seed,
                 "codec": "int8",
                 "mode": "diloco",
                 "parameters": self._parameters(),
             },
             loss={
-                peer.id: tuple((event.round, event.loss) for event in peer.of(events.UpdateReady))
+                peer.id: tuple(
+                    (event.round, event.loss) for event in peer.of(events.UpdateReady) if isfinite(event.loss)
+                )
                 for peer in self._peers
             },
             rounds=rounds,
         )
 
+    def _privacy(self, rounds: tuple[RoundRecord, ...]) -> PrivacyOfRun:
+        masked = None
+        if self._terms.privacy is Privacy.SECAGG:
+            masked = masked_wire(
+                {peer.id: peer.command.state / "ledger.jsonl" for peer in self._peers},
+                {peer.id: peer.command.papers.region for peer in self._peers},
+                Grid(self._parameters(), Reduce().chunk_elements),
+                rounds,
+                [event for peer in self._peers for event in peer.of(events.SecureSumEnded)],
+            )
+        return PrivacyOfRun(
+            tier=self._terms.privacy.value,
+            peers={
+                peer.id: peer_privacy(peer.command.papers.member, (stamped.event for stamped in peer.seen))
+                for peer in self._peers
+            },
+            masked=masked,
+        )
+
     def _parameters(self) -> int:
         return next(event.parameters for peer in self._peers for event in peer.of(events.CharterReady))
 
-    @staticmethod
-    def _digest(peer: Watched) -> str:
-        committed = peer.of(events.RoundCommitted)
-        return committed[-1].state_digest if committed else peer.of(events.StateReady)[-1].digest
-
-    @staticmethod
-    def _rounds(survivors: list[Watched]) -> tuple[RoundRecord, ...]:
-        """Each round as the first survivor that saw it committed timed it."""
-        records: dict[int, RoundRecord] = {}
-        for peer in survivors:
-            forming = {(event.round, event.attempt): event.form_s for event in peer.of(events.RosterReady)}
-            reducing = {(event.round, event.attempt): event.reduce_s for event in peer.of(events.Reduced)}
-            for event in peer.of(events.RoundCommitted):
-                records.setdefault(
-                    event.round,
-                    RoundRecord(
-                        round=event.round,
-                        attempt=event.attempt,
-                        contributors=event.contributors,
-                        peers=event.peers,
-                        seconds=event.seconds,
-                        form_s=forming.get((event.round, event.attempt), 0.0),
-                        reduce_s=reducing.get((event.round, event.attempt), 0.0),
-                        state_digest=event.state_digest,
-                    ),
-                )
-        return tuple(records[number] for number in sorted(records))
-
     def _notes(self, corpus: Corpus, rounds: tuple[RoundRecord, ...]) -> tuple[str, ...]:
-        notes = ["min_contributors = 1: single updates crossed borders in this run."]
+        notes = [f"In this run {self._terms.crossing}."]
         if not self._settings.kills:
             notes.append("With fewer than five rounds nobody is killed and nobody joins.")
         if self._joined is not None:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
-from peers.demo.workbench import MakeState0, Score
+from peers.demo.workbench import Job
 from swarm import events
 from swarm.clock import pause_s, process_s
 from swarm.errors import NetworkError, TapestryError
@@ -87,6 +87,7 @@ class PeerPapers:
     """What one peer is started with."""
 
     peer_id: str
+    member: str
     region: str
     identity: Path
     passport: Path
@@ -148,7 +149,7 @@ class Workbench(Command):
         super().__init__("peers.demo.workbench", [str(os.getpid())], stdin=subprocess.PIPE)
         self._answered = 0
 
-    def give(self, job: MakeState0 | Score) -> None:
+    def give(self, job: Job) -> None:
         stdin = self._process.stdin
         assert stdin is not None
         stdin.write(msgspec.json.encode(job) + b"\n")

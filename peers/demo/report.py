@@ -8,6 +8,7 @@ import msgspec
 
 from peers.demo import page, plots
 from peers.demo.page import Html
+from peers.demo.privacy_report import in_words, privacy_section
 from peers.demo.result import Result
 from peers.demo.summary import (
     LANGUAGE_NAMES,
@@ -42,6 +43,7 @@ def write_report(document: Mapping[str, object], folder: Path) -> Path:
         *_headline(result),
         *_languages(result, pictures["bits_per_byte"]),
         *_rounds(result, pictures["loss"], pictures["rounds"]),
+        *privacy_section(result),
         *_what_left(result, folder, pictures["bytes_sent"]),
         *_digests(result),
         *_provenance(result),
@@ -96,6 +98,11 @@ def _headline(result: Result) -> list[Html]:
             ("bits per byte, Shared Base", f"{mean.shared:.2f}"),
             (f"bits per byte, {mean.best_region} alone", f"{mean.best_alone:.2f}"),
         ]
+    if result.privacy is not None:
+        epsilons = [peer.spent.epsilon for peer in result.privacy.peers.values() if peer.spent is not None]
+        values.append((in_words(result.privacy.tier).partition(": ")[2], "tier in force"))
+        if epsilons:
+            values.append(("ε spent, at most", f"{max(epsilons):.2f}"))
     if not equal:
         parts.append(page.element("p", page.element("span", "The peers do not hold the same Shared Base.", "bad")))
     return [*parts, page.tiles(values)]
@@ -109,10 +116,13 @@ def _languages(result: Result, picture: Html) -> list[Html]:
     for language, score in result.bits_per_byte.items():
         alone = [f"{score.alone[region]:.2f}" for region in mean.alone]
         name = LANGUAGE_NAMES.get(language, language)
-        rows.append([name, _strong(score.shared), f"{score.untrained:.2f}", *alone])
+        clear = [] if score.clear is None else [f"{score.clear:.2f}"]
+        rows.append([name, _strong(score.shared), *clear, f"{score.untrained:.2f}", *alone])
     alone = [f"{value:.2f}" for value in mean.alone.values()]
-    rows.append(["Average", _strong(mean.shared), f"{mean.untrained:.2f}", *alone])
-    columns = ["Language", "Shared Base", "Untrained", *(f"{region} alone" for region in mean.alone)]
+    clear = [] if mean.clear is None else [f"{mean.clear:.2f}"]
+    rows.append(["Average", _strong(mean.shared), *clear, f"{mean.untrained:.2f}", *alone])
+    columns = ["Language", "Shared Base", *("In the clear" for _ in clear), "Untrained"]
+    columns += [f"{region} alone" for region in mean.alone]
     return [
         page.element("h2", "Held-out bits per byte"),
         page.element(

@@ -10,6 +10,8 @@ class LanguageScore(msgspec.Struct, frozen=True, kw_only=True):
     shared: float
     alone: dict[str, float]
     """Per region, after as many inner steps of its own as it made in the swarm."""
+    clear: float | None = None
+    """Of the same members and rounds with updates averaged in the clear; measured under a privacy tier."""
 
 
 class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +31,57 @@ class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     state_digest: str
 
 
+class Spending(msgspec.Struct, frozen=True, kw_only=True):
+    """What differential privacy has cost one peer's text."""
+
+    unit: str
+    """What one record is."""
+    epsilon: float
+    """Cumulative, at `delta`, over all steps."""
+    delta: float
+    budget: float
+    noise_multiplier: float
+    max_grad_norm: float
+    steps: int
+    accountant: str
+
+
+class PeerPrivacy(msgspec.Struct, frozen=True, kw_only=True):
+    """How one peer's updates are protected."""
+
+    member: str
+    protections: tuple[str, ...]
+    """Names of `swarm.sovereignty.uses.Privacy`."""
+    spent: Spending | None = None
+    ended_in_round: int | None = None
+    """From which round on its budget was spent, and it trained no more."""
+
+
+class MaskedWire(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run of secure sums sent, by the ledgers of its peers."""
+
+    masked_parts: int
+    """Frames with a part of an update, of just the length of 16-bit elements under masks."""
+    masked_bytes: int
+    other_parts: int
+    """Those of any other length."""
+    parts_abroad: int
+    """Those that went to another region, of whatever length."""
+    self_masks: int
+    """Frames that reveal one, or pass one on."""
+    circles: dict[str, tuple[int, ...]]
+    """By region, the members in its sum in each committed round."""
+    ended: dict[str, int]
+    """By code: how often a peer saw a sum come to nothing."""
+
+
+class PrivacyOfRun(msgspec.Struct, frozen=True, kw_only=True):
+    tier: str
+    """What all members' policies demand; a name of `swarm.sovereignty.uses.Privacy`."""
+    peers: dict[str, PeerPrivacy]
+    masked: MaskedWire | None = None
+
+
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What a run of the pilot found."""
 
@@ -44,6 +97,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     regions: dict[str, str]
     """Peer to region."""
     notes: tuple[str, ...] = ()
+    privacy: PrivacyOfRun | None = None
     killed: str | None = None
     joined: str | None = None
     settings: dict[str, str | int | float | bool | None] = {}

@@ -1,5 +1,7 @@
 """The pilot's screen: what each region is doing now, and a line for whatever is worth remembering."""
 
+from math import isfinite
+
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -18,6 +20,7 @@ class Row:
         self.loss = float("nan")
         self.tokens_per_s = 0.0
         self.bytes_out = 0
+        self.epsilon: float | None = None
 
 
 class Screen:
@@ -63,6 +66,8 @@ class Screen:
                 row.phase = "averaging"
             case events.RoundCommitted():
                 row.round, row.phase = event.round, "training"
+            case events.PrivacySpent():
+                row.epsilon = event.epsilon
             case events.BytesOut():
                 row.bytes_out = sum(event.by_kind.values())
             case events.NodeStopped():
@@ -73,7 +78,18 @@ class Screen:
 
     def _draw(self) -> None:
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for name in ("region", "peer", "round", "doing", "loss", "bytes/s", "MB out"):
+        has_epsilon = any(row.epsilon is not None for row in self._rows.values())
+        columns = (
+            "region",
+            "peer",
+            "round",
+            "doing",
+            "loss",
+            "bytes/s",
+            "MB out",
+            *(("ε spent",) if has_epsilon else ()),
+        )
+        for name in columns:
             table.add_column(name, justify="left" if name in ("region", "peer", "doing") else "right")
         for peer, row in self._rows.items():
             table.add_row(
@@ -81,8 +97,13 @@ class Screen:
                 f"…{peer[-6:]}",
                 f"{row.round}/{self._rounds}",
                 row.phase,
-                f"{row.loss:.3f}",
+                f"{row.loss:.3f}" if isfinite(row.loss) else "-",
                 f"{row.tokens_per_s:,.0f}",
                 f"{row.bytes_out / 1e6:.2f}",
+                *((_figure(row.epsilon),) if has_epsilon else ()),
             )
         self._live.update(table)
+
+
+def _figure(epsilon: float | None) -> str:
+    return "-" if epsilon is None else f"{epsilon:.2f}"

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
+from peers.demo.terms import PilotTier
+
 FEWEST_INNER_STEPS = 10
 INNER_STEPS_AFTER_KILL = 100
 """A region makes at least so many after the kill: time enough for the fresh peer to start, verify and contribute."""
@@ -20,6 +22,8 @@ class Settings:
     seed: int
     data: Path | None = None
     """A folder per region, instead of the Debian texts."""
+    privacy: PilotTier | None = None
+    """The privacy tier in force; None: licence gates and audit, as for every peer."""
 
     @property
     def inner_steps(self) -> int:

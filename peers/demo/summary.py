@@ -25,6 +25,8 @@ class Averages:
     shared: float
     alone: Mapping[str, float]
     """Per region, in the order of the document."""
+    clear: float | None = None
+    """Without the run's privacy tier; None where that was not measured."""
 
     @property
     def best_region(self) -> str:
@@ -51,10 +53,12 @@ def averages(result: Result) -> Averages | None:
     scores = list(result.bits_per_byte.values())
     if not scores or not scores[0].alone:
         return None
+    clear = [score.clear for score in scores if score.clear is not None]
     return Averages(
         untrained=fmean(score.untrained for score in scores),
         shared=fmean(score.shared for score in scores),
         alone={region: fmean(score.alone[region] for score in scores) for region in scores[0].alone},
+        clear=fmean(clear) if len(clear) == len(scores) else None,
     )
 
 

@@ -11,7 +11,11 @@ _MAIN_KINDS = ("update", "result", "state")
 
 def score_table(document: Mapping[str, Any]) -> Group:
     """Tables for people, from the document of `demo --json`."""
-    return Group(_scores(document), "", _bytes(document), "", _bases(document))
+    tables = [_scores(document), _bytes(document), _bases(document)]
+    spent = {peer: row for peer, row in document["privacy"]["peers"].items() if row["spent"] is not None}
+    if spent:
+        tables.append(_epsilons(spent))
+    return Group(*(part for table in tables for part in (table, "")))
 
 
 def _scores(document: Mapping[str, Any]) -> Table:
@@ -19,10 +23,18 @@ def _scores(document: Mapping[str, Any]) -> Table:
     regions = list(next(iter(scores.values()))["alone"])
     table = Table(title="held-out bits per byte (lower is better)", title_justify="left")
     table.add_column("language")
-    for name in ("untrained", *(f"{region}\nalone" for region in regions), "Shared\nBase"):
+    has_clear = all(row.get("clear") is not None for row in scores.values())
+    clear = ("in the\nclear",) if has_clear else ()
+    for name in ("untrained", *(f"{region}\nalone" for region in regions), *clear, "Shared\nBase"):
         table.add_column(name, justify="right")
     rows: list[tuple[Any, ...]] = [
-        (language, row["untrained"], *(row["alone"][r] for r in regions), row["shared"])
+        (
+            language,
+            row["untrained"],
+            *(row["alone"][r] for r in regions),
+            *((row["clear"],) if has_clear else ()),
+            row["shared"],
+        )
         for language, row in scores.items()
     ]
     for language, *values in rows:
@@ -57,4 +69,17 @@ def _bases(document: Mapping[str, Any]) -> Table:
     table.add_column("state digest")
     for peer, digest in document["base_digests"].items():
         table.add_row(f"…{peer[-8:]}", digest)
+    return table
+
+
+def _epsilons(peers: Mapping[str, Any]) -> Table:
+    table = Table(title="differential privacy spent, as each peer says", title_justify="left")
+    for name in ("peer", "member"):
+        table.add_column(name)
+    for name in ("epsilon", "of", "delta", "for every", "steps"):
+        table.add_column(name, justify="right")
+    for peer, row in peers.items():
+        spent = row["spent"]
+        figures = (f"{spent['epsilon']:.3f}", f"{spent['budget']:g}", f"{spent['delta']:g}")
+        table.add_row(f"…{peer[-8:]}", row["member"], *figures, spent["unit"], f"{spent['steps']:,}")
     return table

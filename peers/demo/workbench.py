@@ -4,7 +4,7 @@ It reads jobs as JSON lines and answers each with one, so that what is slow to i
 pilot itself. `MakeState0` makes the fresh weights that the charter names. `Score` is the yardstick: it takes a base
 (state 0 or the exported Shared Base), makes as many inner steps on a region's own text as that region made in the
 swarm, with the same optimiser, batches and seed, and scores the result on held-out text in every language. Without
-steps it only scores.
+steps it only scores. `Together` is the yardstick of privacy tiers (`peers.demo.together`).
 """
 
 import os
@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from peers.demo.terms import HELD_OUT_BYTES
+from peers.demo.together import Together, together
 from swarm.charter.manifest import Outer, Reduce, Training
 from swarm.net.lifeline import die_with_parent
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-HELD_OUT_BYTES = 16_384
-"""Per language; the same bytes for every model."""
 
 
 class MakeState0(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
@@ -54,13 +53,24 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Language to file."""
 
 
+Job = MakeState0 | Score | Together
+
+
 def main() -> None:
     die_with_parent(int(sys.argv[1]))
-    decoder = msgspec.json.Decoder(MakeState0 | Score)
+    decoder = msgspec.json.Decoder(Job)
     for line in sys.stdin.buffer:
-        job = decoder.decode(line)
-        answer = make_state0(job) if isinstance(job, MakeState0) else score(job)
-        os.write(1, msgspec.json.encode(answer) + b"\n")
+        os.write(1, msgspec.json.encode(_answer(decoder.decode(line))) + b"\n")
+
+
+def _answer(job: Job) -> "State0Facts | dict[str, float]":
+    match job:
+        case MakeState0():
+            return make_state0(job)
+        case Score():
+            return score(job)
+        case Together():
+            return together(job)
 
 
 def make_state0(job: MakeState0) -> State0Facts:

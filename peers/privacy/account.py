@@ -25,6 +25,26 @@ class _AccountFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     charges: tuple[Charge, ...]
 
 
+def read_charges(path: Path) -> tuple[Charge, ...]:
+    """What an account's file says, also while its trainer is at work; nothing where there is none.
+
+    Raises:
+        StateError: the file cannot be read, or is damaged.
+    """
+    data = read_file(path)
+    if data is None:
+        return ()
+    try:
+        kept = msgspec.json.decode(data, type=_AccountFile)
+    except msgspec.DecodeError:
+        raise StateError(
+            f"the privacy account {path} is damaged: what was spent is unknown, so nothing more may be"
+        ) from None
+    if not all(charge.steps > 0 for charge in kept.charges):
+        raise StateError(f"the privacy account {path} holds a charge of no steps: somebody has changed it")
+    return kept.charges
+
+
 class Account:
     """All steps that were ever charged here."""
 
@@ -35,21 +55,9 @@ class Account:
             StateError: the file cannot be read, or is damaged.
         """
         self._path = path
-        self.charges: tuple[Charge, ...] = ()
         with told(path):
             remove_half_written(path.parent)
-        data = read_file(path)
-        if data is None:
-            return
-        try:
-            kept = msgspec.json.decode(data, type=_AccountFile)
-        except msgspec.DecodeError:
-            raise StateError(
-                f"the privacy account {path} is damaged: what was spent is unknown, so nothing more may be"
-            ) from None
-        if not all(charge.steps > 0 for charge in kept.charges):
-            raise StateError(f"the privacy account {path} holds a charge of no steps: somebody has changed it")
-        self.charges = kept.charges
+        self.charges = read_charges(path)
 
     @property
     def steps(self) -> int:
