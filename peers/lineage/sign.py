@@ -1,0 +1,100 @@
+"""Signs where a model comes from: a run's Shared Base, from a state folder.
+
+The statement says nothing that was not checked right before: records are walked from the charter, means and checkpoints
+replayed as far as they are here, and the model's weights compared with the base bit for bit.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from peers.lineage import dsse, statement
+from peers.lineage.code import code
+from peers.lineage.history import base_at, last_record, read_run, require_state, spans_of, walk
+from peers.lineage.replay import replay
+from peers.lineage.sources import data_of, privacy_of
+from peers.lineage.statement import STATE_DIGEST, Lineage, Parent, Statement
+from peers.lineage.subjects import STATEMENT_NAME, subjects_of
+from peers.lineage.weights import is_base, write_base
+from swarm.errors import LineageError
+from swarm.identity.key import Identity
+from swarm.sovereignty.entry import Tier
+from swarm.state.chain import Mark
+from swarm.state.disk import replace_file
+from swarm.state.run import Run
+
+EXPORT = "shared-base"
+"""Folder of the Shared Base in a state folder."""
+
+
+@dataclass(frozen=True)
+class Signed:
+    """What was signed, and where it lies."""
+
+    file: Path
+    statement: Statement
+
+
+def sign_state(state: Path, identity: Identity, *, tier: Tier, at: float, folder: Path | None = None) -> Signed:
+    """Signs the Shared Base at a state folder's head; it is written as a model folder first, if that is not there.
+
+    The model folder is the state folder's own if none is named; `at` is in Unix seconds.
+
+    Raises:
+        UsageError: this is no state folder.
+        LineageError: the chain is broken, or nothing here leads to its last state.
+        StateError: a file cannot be read or written.
+    """
+    run = read_run(require_state(state), None)
+    steps = list(walk(run, state, last_record(state)))
+    mark = steps[-1].after if steps else Mark.genesis(run)
+    base_N = replay(run, state, steps).base_N
+    if base_N is None:
+        raise LineageError(
+            f"no checkpoint and no means in {state} lead to round {mark.round}, the last on record: "
+            "start the peer once, and it fetches them"
+        )
+    folder = folder or state / EXPORT
+    if not (folder.is_dir() and is_base(folder, base_N)):
+        _set_aside(folder)
+        write_base(run, base_N, folder)
+    lineage = Lineage(
+        kind="shared-base",
+        made_at=at,
+        tier=tier,
+        parents=(state_zero_of(run),),
+        base=base_at(run, mark),
+        rounds=spans_of(step.decided for step in steps),
+        data=data_of(state, tier),
+        privacy=privacy_of(run, state),
+        code=code(),
+    )
+    statement.check_rules(lineage)
+    statement.check_private_data(lineage, run)
+    return write_statement(folder, lineage, identity)
+
+
+def state_zero_of(run: Run) -> Parent:
+    """What every Shared Base of a run descends from."""
+    return Parent(
+        relation="shared-base",
+        domain="shared",
+        name=f"state 0 of run {run.charter.run.name}",
+        digest={STATE_DIGEST: run.genesis.charter.model.state_digest},
+    )
+
+
+def write_statement(folder: Path, lineage: Lineage, identity: Identity) -> Signed:
+    """Signs a model folder as it lies, beside its files. Raises LineageError, UsageError or StateError."""
+    made = Statement(subject=subjects_of(folder), predicate=lineage)
+    file = folder / STATEMENT_NAME
+    replace_file(file, [dsse.seal(statement.encode(made), identity)])
+    return Signed(file, made)
+
+
+def _set_aside(folder: Path) -> None:
+    """An older export keeps its files, and its statement if it has one."""
+    if folder.exists():
+        number = 1
+        while (aside := folder.with_name(f"{folder.name}.before-{number}")).exists():
+            number += 1
+        folder.rename(aside)
