@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 # Order in sets of names decides who is told first: fixed, a failure in virtual time is the same the next time.
 export PYTHONHASHSEED ?= 0
 
-.PHONY: setup check test bench demo chaos sigkills partitions soak simulate unequal wan nat curves screens clean
+.PHONY: setup check test bench demo chaos sigkills partitions soak simulate unequal wan nat canaries egress curves screens clean
 
 setup: $(READY)
 
@@ -51,6 +51,12 @@ wan: setup ## the engine on slow, unequal and bordered links, in network namespa
 
 nat: setup ## one public peer and two behind NATs train together, in network namespaces
 	$(BIN)/python -m tests.integration.nat
+
+canaries: setup ## secrets planted in the text are looked for in all that leaves and all that is kept, and in the model
+	$(BIN)/python -m tests.canaries
+
+egress: setup ## bytes counted by network interfaces beside the ledgers, in network namespaces
+	$(BIN)/python -m tests.egress
 
 curves: setup ## loss over 200 rounds of a real training, by codec (about half an hour)
 	$(BIN)/tapestry bench curves --seeds 3 --rounds 200 --out benchmarks/results

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from peers.cli import arguments
+from peers.cli.extraction import canaries, extraction
 from peers.cli.output import JsonFlag, show
 from peers.cli.withdraw import withdraw
 from swarm.errors import StateError
@@ -110,6 +111,8 @@ def export(
 
 
 app.command("withdraw")(withdraw)
+app.command("canaries")(canaries)
+app.command("extraction")(extraction)
 
 
 def _ledger(path: Path) -> Path:
