@@ -30,7 +30,7 @@ class ByteSampler:
         """
         if not paths:
             raise DataError("no text files to train on")
-        self._texts = [_open(path, sequence_length + 1) for path in paths]
+        self._texts = [open_text(path, sequence_length + 1) for path in paths]
         self._batch_size = batch_size
         self._sequence_length = sequence_length
         self._seed = seed
@@ -51,7 +51,8 @@ class ByteSampler:
             yield batch_BL
 
 
-def _open(path: Path, needed_bytes: int) -> NDArray[np.uint8]:
+def open_text(path: Path, needed_bytes: int) -> NDArray[np.uint8]:
+    """A file's bytes, memory-mapped. Raises DataError if it cannot be read or has fewer than are needed."""
     try:
         size_bytes = path.stat().st_size
         if size_bytes < needed_bytes:

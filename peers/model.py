@@ -62,7 +62,12 @@ def build(config_json: str, seed: int = 0) -> PreTrainedModel:
 
 def initial_state(config_json: str, seed: int, outer: Outer, reduce: Reduce) -> State0:
     """State 0 of a new run: seeded fresh weights. Raises ModelError."""
-    return _state0(named_parameters(build(config_json, seed)), outer, reduce)
+    return state_of(build(config_json, seed), outer, reduce)
+
+
+def state_of(model: PreTrainedModel, outer: Outer, reduce: Reduce) -> State0:
+    """State 0 from a model as it is. Raises ModelError."""
+    return _state0(named_parameters(model), outer, reduce)
 
 
 def adopted_state(path: Path, outer: Outer, reduce: Reduce) -> State0:

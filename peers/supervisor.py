@@ -9,8 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -54,6 +54,10 @@ class Training:
     seed: int = 0
     threads: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    fields: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Of files of rows, by path: the field that holds the text, where it is not called "text"."""
+    adopted: Path | None = None
+    """The checkpoint folder that the run began from, of which the trainer needs the tokenizer."""
     data: Path | None = None
     """The folder that the trainer may read and the node may not; those that `files` lie in if left out."""
     required: str = NONE
@@ -66,6 +70,11 @@ class Training:
     @property
     def folders(self) -> tuple[Path, ...]:
         return (self.data,) if self.data is not None else tuple(dict.fromkeys(path.parent for path in self.files))
+
+    @property
+    def readable(self) -> tuple[Path, ...]:
+        """What the trainer may read: the data, which the node may not, and the adopted checkpoint."""
+        return self.folders if self.adopted is None else (*self.folders, self.adopted)
 
 
 class Peer:
@@ -132,6 +141,8 @@ class Peer:
             shared_fd=node.shared_fd,
             files=tuple(str(path) for path in self._training.files),
             held_out=tuple(str(path) for path in self._training.held_out),
+            fields=dict(self._training.fields),
+            adopted="" if self._training.adopted is None else str(self._training.adopted),
             seed=self._training.seed,
             threads=self._training.threads,
             device=self._training.device,
@@ -147,7 +158,7 @@ class Peer:
                 control_fd=control_fd,
                 shared_fd=node.shared_fd,
                 programs=(str(Path(__file__).parent), *program(self._training.command)),
-                data=self._training.folders,
+                data=self._training.readable,
                 scratch=scratch,
                 output=output if self._training.command else subprocess.DEVNULL,
                 errors=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""The built-in trainer: a byte-level causal LM on a folder of text. Run as `python -m peers.trainer CONFIG_JSON`.
+"""The built-in trainer: a causal LM on a folder of text. Run as `python -m peers.trainer CONFIG_JSON`.
 
 It reads the data and has no network: the launcher that starts it (`swarm.isolation`) has left it nothing but its data,
 its scratch folder, and the socket and the shared memory that its node process gave it.
@@ -6,7 +6,7 @@ its scratch folder, and the socket and the shared memory that its node process g
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,13 +14,15 @@ import msgspec
 
 from swarm import events
 from swarm.clock import process_began_s, process_s
-from swarm.errors import NetworkError, TapestryError
+from swarm.errors import NetworkError, PolicyError, TapestryError
 from swarm.net.lifeline import die_with_parent, ignore_stop_signals
 from swarm.node.spawn import write_cause
 from swarm.sovereignty.policy import DpRules
+from swarm.sovereignty.reasons import Reason
 
 if TYPE_CHECKING:
     from peers.device import Device
+    from peers.ecosystem.reading import Reading, Sampler
     from peers.privacy.account import Account
     from swarm.charter.manifest import Training
     from swarm.node.link import TrainerEnd
@@ -38,16 +40,20 @@ class TrainerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     control_fd: int
     shared_fd: int
     files: tuple[str, ...]
-    """Text files to train on, all labelled."""
+    """Files of text, or of rows with text (peers.ecosystem.rows), to train on, all labelled."""
     held_out: tuple[str, ...] = ()
-    """Text files to score new bases on, where members vote on them; none are trained on."""
+    """The same, to score new bases on, where members vote on them; none are trained on."""
+    fields: dict[str, str] = {}
+    """Of files of rows: the field that holds the text, where it is not called "text"."""
+    adopted: str = ""
+    """Folder with the tokenizer of the checkpoint that the run began from."""
     seed: int
     threads: int
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dp: DpRules | None = None
     """How records are kept private, where the policy demands it."""
     scratch: str = ""
-    """The folder it may write: the account of privacy spent is kept there."""
+    """The folder it may write: the account of privacy spent is kept there, and the text of files of rows."""
     export: str
     """Folder to make for the Shared Base at the end, in the format `transformers` loads."""
 
@@ -74,9 +80,12 @@ def train(config: TrainerConfig) -> None:
     import torch
 
     from peers.device import probe
+    from peers.ecosystem.reading import read_as
+    from peers.ecosystem.rows import as_text
     from peers.model import build
     from swarm.charter import files
-    from swarm.node.link import Imported, SetUp, TrainerEnd
+    from swarm.node.link import TrainerEnd
+    from swarm.node.messages import Imported, SetUp
     from swarm.node.optimizer import SwarmOptimizer
     from swarm.node.shared import SharedVectors
 
@@ -92,11 +101,16 @@ def train(config: TrainerConfig) -> None:
     shared = SharedVectors(config.shared_fd, charter.model.parameters)
     inner = torch.optim.AdamW(model.parameters(), lr=training.inner_lr, weight_decay=training.inner_weight_decay)
     paths = [Path(path) for path in config.files]
-    score = _scorer([Path(path) for path in config.held_out], training.sequence_length)
+    reading = read_as(charter.model, model.config, config.adopted)
+    if config.dp is not None:
+        _require_plain(paths, reading)
+    texts = as_text([*paths, *map(Path, config.held_out)], config.fields, Path(config.scratch))
+    score = reading.scorer(texts[len(paths) :], training.sequence_length)
     if config.dp is None:
+        sampler = reading.sampler(texts[: len(paths)], training, config.seed)
         optimizer = SwarmOptimizer(model, inner, end, shared, training)
         optimizer.score_with = score
-        _train_plainly(optimizer, model, paths, end, device, training, config.seed)
+        _train_plainly(optimizer, model, sampler, end, device, training)
     else:
         from peers.privacy.loop import PrivateSteps, train_privately
         from swarm.sovereignty.privacy import budget_of
@@ -108,32 +122,37 @@ def train(config: TrainerConfig) -> None:
         train_privately(optimizer, steps, training)
         steps.release()
     model.save_pretrained(config.export)
+    reading.put_beside(Path(config.export))
 
 
-def _scorer(paths: Sequence[Path], window: int) -> "Callable[[Any], float] | None":
-    """Bits per byte on the held-out files together; None without any."""
-    if not paths:
-        return None
-    from peers.scoring import MAX_SCORED_BYTES, bits_per_byte
-
-    text = b"\n".join(path.read_bytes()[: MAX_SCORED_BYTES // len(paths)] for path in paths)
-    return lambda model: bits_per_byte(model, text, window, MAX_SCORED_BYTES)
+def _require_plain(paths: Sequence[Path], reading: "Reading") -> None:
+    """Differential privacy is for records of bytes as they lie in the files. Raises PolicyError."""
+    if reading.words is not None:
+        raise PolicyError(
+            "this data is trained on under differential privacy, whose records are of bytes: not in a run with a "
+            "checkpoint's own tokens",
+            Reason.PRIVACY_MISSING,
+        )
+    for path in paths:
+        if path.suffix == ".parquet":
+            raise PolicyError(
+                f"{path}: differential privacy knows the records of text and of JSON lines, not of Parquet",
+                Reason.PRIVACY_MISSING,
+            )
 
 
 def _train_plainly(
     optimizer: "SwarmOptimizer",
     model: Any,
-    paths: Sequence[Path],
+    sampler: "Sampler",
     end: "TrainerEnd",
     device: "Device",
     training: "Training",
-    seed: int,
 ) -> None:
     import torch
 
     from peers.accumulation import Accumulator
-    from peers.batches import ByteSampler
-    from swarm.node.link import SetUp
+    from swarm.node.messages import SetUp
 
     optimizer.least_tokens = training.sequence_length
 
@@ -142,7 +161,6 @@ def _train_plainly(
 
     accumulator = Accumulator(model, causal_loss, device, training.batch_size, set_up)
     set_up(training.batch_size, "as this machine was found")
-    sampler = ByteSampler(paths, training.batch_size, training.sequence_length, seed)
     batches: Iterator[Any] = iter(())
     round_number = 0
     while not optimizer.is_finished:
@@ -182,7 +200,7 @@ def _set_up(device: "Device", precision: str, micro_batch: int, batch: int, reas
 
 
 def causal_loss(model: Any, tokens_BL: Any) -> Any:
-    """Mean cross-entropy, in nats per byte, of predicting each byte from those before it; tokens [B, L+1]."""
+    """Mean cross-entropy, in nats per token, of predicting each token from those before it; tokens [B, L+1]."""
     import torch.nn.functional as functional
 
     logits_BLV = model(input_ids=tokens_BL[:, :-1]).logits

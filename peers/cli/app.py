@@ -7,7 +7,7 @@ Command modules import torch, transformers, hivemind and whatever else is slow i
 import typer
 
 from benchmarks import cli as bench
-from peers.cli import audit, bootstrap, charter, demo, doctor, keys, passport, peer, watch
+from peers.cli import audit, bootstrap, build, charter, demo, doctor, exit, keys, lineage, passport, peer, watch
 from peers.cli.output import TapestryGroup
 
 app = typer.Typer(
@@ -30,6 +30,9 @@ app.add_typer(charter.app, name="charter")
 app.add_typer(passport.app, name="passport")
 app.add_typer(audit.app, name="audit")
 app.add_typer(bench.app, name="bench")
+app.add_typer(build.app, name="build")
+app.add_typer(lineage.app, name="lineage")
+app.add_typer(exit.app, name="exit")
 app.command("bootstrap")(bootstrap.bootstrap)
 app.command("peer")(peer.peer)
 app.command("demo")(demo.demo)

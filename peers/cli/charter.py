@@ -38,11 +38,14 @@ def new(
     name: Annotated[str, typer.Option(help="Name of the run, for people.")],
     region: Annotated[list[str], typer.Option(help="NAME=CC,CC: a region and its jurisdictions. Repeat for each.")],
     founder: Annotated[list[str], typer.Option(help="Key id of a founder, who signs the charter. Repeat for each.")],
-    genesis: Annotated[list[str], typer.Option(help="MEMBER=PEERID of a peer that votes in round 1. Repeat for each.")],
+    genesis: Annotated[list[str], typer.Option(help="MEMBER=PEERID of a peer that votes in round 1. Repeat.")],
     config: Annotated[Path | None, typer.Option(help="A transformers config (JSON) of any causal LM.")] = None,
     adopt: Annotated[
         Path | None,
-        typer.Option(help="Instead of --config: a safetensors checkpoint of a model that members bring themselves."),
+        typer.Option(
+            help="Instead of --config: a folder of open weights with their tokenizer, as transformers writes it; or "
+            "one safetensors file of a model that members bring themselves."
+        ),
     ] = None,
     member: Annotated[list[str] | None, typer.Option(help="NAME=KEYID of a member. Repeat for each.")] = None,
     threshold: Annotated[
@@ -66,7 +69,9 @@ def new(
         Literal["carry", "drop"], typer.Option(help="What becomes of an update that its round did not wait for.")
     ] = "carry",
     batch_size: Annotated[int, typer.Option(min=1, help="Sequences per inner step.")] = 4,
-    sequence_length: Annotated[int, typer.Option(min=1, help="Bytes per sequence.")] = 256,
+    sequence_length: Annotated[
+        int, typer.Option(min=1, help="Bytes per sequence; tokens, with an adopted tokenizer.")
+    ] = 256,
     inner_lr: Annotated[float, typer.Option(help="Learning rate of the inner AdamW.")] = 2e-3,
     outer: Annotated[
         Literal["nesterov", "adamw"],
@@ -87,11 +92,14 @@ def new(
     chunk_elements: Annotated[int, typer.Option(min=1, help="Elements that one owner reduces at a time.")] = 262_144,
     min_contributors: Annotated[
         int,
-        typer.Option(min=1, help="Members an aggregate must hold to cross a border; 1 lets single updates cross."),
+        typer.Option(min=1, help="Members an aggregate must hold to cross a border; below 3 see the next option."),
     ] = 3,
     single_update_may_cross: Annotated[
         bool,
-        typer.Option("--single-update-may-cross", help="Let sums of fewer members cross borders as well: not advised."),
+        typer.Option(
+            "--single-update-may-cross",
+            help="Let sums of fewer members cross borders as well, single updates too: not advised.",
+        ),
     ] = False,
     aggregation: Annotated[
         Literal["mean", "secure_sum"],
@@ -314,18 +322,29 @@ def _cause_of_invalidity(signed: SignedCharter) -> str | None:
 def _with_state(draft: manifest.Charter, state_file: Path, adopt: Path | None, seed: int) -> manifest.Charter:
     """The charter with the digests of state 0, which is written beside it."""
     from peers import model  # imports torch
+    from peers.lineage.verify import require_shareable
 
     if adopt is not None:
+        require_shareable(adopt if adopt.is_dir() else adopt.parent)
+    checkpoint = None
+    if adopt is not None and adopt.is_dir():
+        from peers.ecosystem.checkpoint import adopt as adopt_folder
+
+        checkpoint = adopt_folder(adopt, draft.outer, draft.reduce)
+        state = checkpoint.state
+    elif adopt is not None:
         state = model.adopted_state(adopt, draft.outer, draft.reduce)
     else:
         state = model.initial_state(draft.model.config_json, seed, draft.outer, draft.reduce)
     charter = msgspec.structs.replace(
         draft,
         model=manifest.Model(
-            config_json=draft.model.config_json,
+            config_json=draft.model.config_json if checkpoint is None else checkpoint.config_json,
             parameters=state.parameters,
             schema_digest=state.schema_digest,
             state_digest=state.state_digest,
+            checkpoint_digest="" if checkpoint is None else checkpoint.digest,
+            tokenizer_digest="" if checkpoint is None else checkpoint.tokenizer_digest,
         ),
     )
     check_charter(charter)

@@ -9,9 +9,7 @@ from swarm.charter.signing import SignedCharter, run_id, valid_signers
 def warnings(charter: Charter) -> list[str]:
     """What every reader should know before signing or joining."""
     found: list[str] = []
-    if charter.reduce.min_contributors == 1:
-        found.append("min_contributors is 1: updates of single peers may cross borders")
-    elif charter.reduce.single_update_may_cross:
+    if charter.reduce.single_update_may_cross:
         found.append("single_update_may_cross is set: updates of single peers may cross borders")
     if charter.admission.kind == "open":
         found.append("admission is open: anybody may take part without a member's passport")
@@ -62,10 +60,12 @@ def _rows(signed: SignedCharter, cause: str | None) -> list[tuple[str, str]]:
         ("created", _day(charter.run.created)),
         ("expires", _day(charter.run.expires)),
         ("model", f"{charter.model.parameters:,} parameters, state {charter.model.state_digest[:16]}..."),
+        *_adopted(charter),
         (
             "training",
             f"{training.mode}, {training.inner_steps} inner steps of {training.batch_size} x "
-            f"{training.sequence_length} bytes, lr {training.inner_lr:g}",
+            f"{training.sequence_length} {'tokens' if charter.model.tokenizer_digest else 'bytes'}, "
+            f"lr {training.inner_lr:g}",
         ),
         ("round", _round_rule(charter)),
         ("outer step", step),
@@ -91,6 +91,13 @@ def _rows(signed: SignedCharter, cause: str | None) -> list[tuple[str, str]]:
         *((f"founder{_mark(signed, key)}", key) for key in charter.founders.keys),
         ("signatures", f"{len(valid_signers(signed))} valid, {charter.founders.threshold} needed"),
     ]
+
+
+def _adopted(charter: Charter) -> list[tuple[str, str]]:
+    if not charter.model.checkpoint_digest:
+        return []
+    tokens = f"tokens of its tokenizer {charter.model.tokenizer_digest[:16]}..." * bool(charter.model.tokenizer_digest)
+    return [("adopted", f"checkpoint {charter.model.checkpoint_digest[:16]}..., {tokens or 'tokens are bytes'}")]
 
 
 def _round_rule(charter: Charter) -> str:

@@ -1,7 +1,7 @@
 """`tapestry demo`: the three-region pilot on this machine."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,6 +18,13 @@ def demo(
         Path | None,
         typer.Option(
             help="Instead of Debian texts: a folder with eu/, east-asia/, southeast-asia/, each with a policy.toml."
+        ),
+    ] = None,
+    privacy: Annotated[
+        Literal["dp", "secagg"] | None,
+        typer.Option(
+            help="A privacy tier for all text: dp trains under differential privacy, secagg sums under masks, "
+            "with three members per region."
         ),
     ] = None,
     as_json: JsonFlag = False,
@@ -42,7 +49,7 @@ def demo(
 
     signal.signal(signal.SIGTERM, stop)
     console = Console(stderr=as_json)
-    settings = Settings(rounds=rounds, out=out.absolute(), seed=seed, data=data)
+    settings = Settings(rounds=rounds, out=out.absolute(), seed=seed, data=data, privacy=privacy)
     with Screen(console, rounds) as screen:
         document = Pilot(settings, screen).run()
     if not as_json:

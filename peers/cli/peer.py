@@ -16,7 +16,9 @@ def peer(
         list[str],
         typer.Option(help="Multiaddr of a bootstrap node or of any peer, ending in /p2p/<peer id>. Repeat for more."),
     ],
-    data: Annotated[Path | None, typer.Option(help="Folder of .txt or .jsonl files with a policy.toml in it.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of .txt, .jsonl or .parquet files with a policy.toml.")
+    ] = None,
     jurisdiction: Annotated[
         str | None,
         typer.Option(help="ISO 3166 code whose law applies to the data; open runs only (else the passport's)."),
@@ -35,9 +37,16 @@ def peer(
     max_rounds: Annotated[
         int | None, typer.Option(min=1, help="Stop when the Shared Base has reached this round.")
     ] = None,
+    adopt: Annotated[
+        Path | None,
+        typer.Option(help="Folder with the tokenizer of the checkpoint that the run began from, if it began from one."),
+    ] = None,
     checkpoints: Annotated[
         int, typer.Option(min=1, help="States of past rounds kept on disk: one to go on from, and those before it.")
     ] = 2,
+    archive: Annotated[
+        bool, typer.Option("--archive", help="Keep all rounds' means and state 0, so that the run can be replayed.")
+    ] = False,
     restart: Annotated[
         Path | None,
         typer.Option(help="Founders' restart to take and to hand to others (see `tapestry charter restart`)."),
@@ -102,6 +111,8 @@ def peer(
         )
     if not data.exists():
         raise UsageError(f"data folder {data} does not exist")
+    if adopt is not None and not adopt.is_dir():
+        raise UsageError(f"--adopt: {adopt} is not a folder, or does not exist")
     rules = read_policy(find_policy(data, policy))
     # A script of one's own sees the whole folder, so all of it must be for training.
     every = label_folder(data, rules)
@@ -121,6 +132,7 @@ def peer(
         jurisdiction=jurisdiction,
         policy=rules.digest,
         restrictions=bound,
+        held_out=join_all(restrictions_of(file.dataset, rules.isolation) for file in held_out) if held_out else None,
         dp=dp,
         data=data_used(data, labelled, folder),
         restart=_absolute(restart),
@@ -128,6 +140,7 @@ def peer(
         began_s=process_began_s(),
         max_rounds=max_rounds,
         checkpoints=checkpoints,
+        archive=archive,
         listen=tuple(listen) if listen else ANY_PORT,
     )
     console = Console(stderr=as_json)
@@ -163,6 +176,8 @@ def peer(
         seed=seed,
         threads=threads,
         device=device,
+        fields={str(file.path.absolute()): file.dataset.field for file in (*labelled, *held_out)},
+        adopted=None if adopt is None else adopt.absolute(),
         data=data.absolute(),
         required=rules.isolation,
         dp=dp,

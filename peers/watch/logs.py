@@ -81,7 +81,7 @@ class Logs:
                 run_id=signing.run_id(charter),
                 name=charter.run.name,
                 admission=charter.admission.kind,
-                min_contributors=charter.reduce.min_contributors,
+                min_contributors=charter.reduce.least_members,
                 parameters=charter.model.parameters,
                 regions={region.name: region.jurisdictions for region in charter.regions},
             )

@@ -77,14 +77,12 @@ def test_a_frame_with_a_field_too_many_is_refused(frame: msgspec.Struct, name: s
 
 
 @settings(max_examples=100, deadline=None)
-@given(frame=any_frame, data=st.data())
+@given(frame=any_frame.filter(lambda frame: bool(required(frame))), data=st.data())
 def test_a_frame_with_a_field_too_few_is_refused(frame: msgspec.Struct, data: st.DataObject) -> None:
     fields = msgspec.msgpack.decode(msgspec.msgpack.encode(frame))
-    names = [field.encode_name for field in msgspec.structs.fields(type(frame)) if field.required]
-    if names:
-        del fields[data.draw(st.sampled_from(names))]
-        with pytest.raises(ProtocolError):
-            wire.decode(msgspec.msgpack.encode(fields), type(frame))
+    del fields[data.draw(st.sampled_from(required(frame)))]
+    with pytest.raises(ProtocolError):
+        wire.decode(msgspec.msgpack.encode(fields), type(frame))
 
 
 @settings(max_examples=200, deadline=None)

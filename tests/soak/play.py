@@ -208,6 +208,7 @@ class Soak:
             self._joins += 1
         else:
             self._returns += 1
+        self._watch.ready.discard(name)
         self._crew.start(name, restart)
 
     def _stand(self) -> Stand:

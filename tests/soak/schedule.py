@@ -90,7 +90,8 @@ def decide(draw: random.Random, stand: Stand) -> Join | Kill | None:
         return None
     victim = _pick(victims, who)
     assert victim is not None
-    return Kill(victim, None if how < WHOLE_SHARE else part)
+    # A node that loses its daemon while both come up starts another one, and lives: parts die of those that are up.
+    return Kill(victim, None if how < WHOLE_SHARE or victim not in stand.ready else part)
 
 
 def majority(draw: random.Random, stand: Stand) -> list[str] | None:

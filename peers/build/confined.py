@@ -1,0 +1,138 @@
+"""Runs a worker in confinement, hands on what it tells, and ends it cleanly when somebody presses Ctrl+C.
+
+The worker gets the kernel's walls of a trainer (`swarm.isolation`): no network, no files but those of its job. It dies
+with this process, whatever kills that.
+"""
+
+import os
+import select
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from peers.build.jobs import STOP, Confined, Done, FromWorker, Job, Stopped
+from swarm.clock import process_s
+from swarm.errors import StateError, TapestryError
+from swarm.isolation.start import Scratch, start_confined
+from swarm.node.spawn import describe_exit, make_shared_fd, read_cause
+
+STOP_LIMIT_S = 30.0
+"""For the worker to write a checkpoint after Ctrl+C; then it is ended, and the checkpoint before counts."""
+_READ_BYTES = 65_536
+_OWNER_ONLY = 0o600
+
+
+class BuildError(TapestryError):
+    """A stage could not be done, or its gate has refused it."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a worker has ended."""
+
+    last: Done | Stopped
+    isolation: str
+    """The level it reached, as it says itself."""
+    detail: str
+
+
+def work_folder(folder: Path) -> Path:
+    """Where a worker's job may write: the scratch folder below `folder`, made if absent. Raises StateError."""
+    try:
+        return Scratch(folder).path
+    except OSError as error:
+        raise StateError(f"cannot use {folder}: {error.strerror}") from None
+
+
+def run_confined(
+    job: Job, folder: Path, *, read: Sequence[Path], required: str, show: Callable[[FromWorker], None]
+) -> Ended:
+    """Runs a job to its end, or until Ctrl+C has let it write a checkpoint; a second Ctrl+C ends it at once.
+
+    Args:
+        job: what it writes lies in `work_folder(folder)`.
+        folder: private to this job.
+        read: files and folders it may read.
+        required: the isolation below which the policy forbids to train.
+        show: told of everything the worker says.
+
+    Raises:
+        BuildError: it failed; the message is its cause.
+        KeyboardInterrupt: it was ended before it could write a checkpoint.
+    """
+    scratch = Scratch(folder)
+    path = scratch.path / "job.json"
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, _OWNER_ONLY), "wb") as file:
+        file.write(msgspec.json.encode(job))
+    ours, theirs = socket.socketpair()
+    shared_fd = make_shared_fd()
+    errors = scratch.path / "errors.log"
+    with ours, errors.open("wb") as log:
+        process = start_confined(
+            [sys.executable, "-m", "peers.build.worker", str(path.absolute())],
+            control_fd=theirs.fileno(),
+            shared_fd=shared_fd,
+            programs=(str(Path(__file__).parents[1]),),
+            data=read,
+            scratch=scratch,
+            output=log,
+            errors=log,
+            required=required,
+        )
+        theirs.close()
+        os.close(shared_fd)
+        try:
+            told = _follow(ours, show)
+        finally:
+            if process.poll() is None and sys.exc_info()[0] is not None:
+                process.kill()
+            code = process.wait()
+    last = told[-1] if told else None
+    if not isinstance(last, Done | Stopped):
+        cause = read_cause(errors.read_bytes(), code)
+        raise BuildError(cause or f"the process that trains {describe_exit(code)}")
+    walls = next((each for each in told if isinstance(each, Confined)), Confined("none", "it has not said"))
+    return Ended(last, walls.isolation, walls.detail)
+
+
+def remove(folder: Path) -> None:
+    """Removes a folder and all in it, if it is there. Raises StateError."""
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise StateError(f"cannot remove {folder}: {error.strerror}") from None
+
+
+def _follow(ours: socket.socket, show: Callable[[FromWorker], None]) -> list[FromWorker]:
+    """What the worker said, until it has closed its end; the walls and the last word are all that is kept."""
+    decoder = msgspec.json.Decoder(FromWorker)
+    told: list[FromWorker] = []
+    buffer = b""
+    asked_s: float | None = None
+    while True:
+        try:
+            if not select.select([ours], [], [], 0.2)[0]:
+                if asked_s is not None and process_s() - asked_s > STOP_LIMIT_S:
+                    raise KeyboardInterrupt
+                continue
+            data = ours.recv(_READ_BYTES)
+            if not data:
+                return told
+            *lines, buffer = (buffer + data).split(b"\n")
+            for line in lines:
+                message = decoder.decode(line)
+                if isinstance(message, Confined | Done | Stopped):
+                    told.append(message)
+                show(message)
+        except KeyboardInterrupt:
+            if asked_s is not None:
+                raise
+            asked_s = process_s()
+            ours.sendall(STOP)

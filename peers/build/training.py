@@ -1,0 +1,195 @@
+"""One stage, trained: `transformers`' own Trainer for continued pre-training, `trl`'s for instructions and preferences.
+
+Runs inside the confined worker. Goes on from the newest whole checkpoint below the job's folder. Weights in checkpoints
+are safetensors; the optimiser's state is a pickle by nature: it stays in the build's private work folder, is read back
+with `weights_only`, and is gone when the stage is accepted.
+"""
+
+import copy
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from peers.build.examples import Example, examples, windows
+from peers.build.jobs import CHECKPOINTS_FOLDER, Doing, FromWorker, Step, TrainStage
+from peers.build.record import Settings
+
+_STATE = "trainer_state.json"
+"""Written last: a checkpoint without it was cut short."""
+_LOGGED_STEPS = 50
+"""About so many times in a stage its loss is told."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    model: Any
+    """A PeftModel for `lora`."""
+    step: int
+    final_loss: float | None
+    is_finished: bool
+    """False if it was asked to stop; there is a checkpoint of `step` then."""
+
+
+class _Told(TrainerCallback):
+    """Tells the parent of every step that is logged, and ends cleanly when it asks for that."""
+
+    def __init__(self, tell: Callable[[FromWorker], None], is_asked_to_stop: Callable[[], bool]) -> None:
+        self._tell = tell
+        self._is_asked_to_stop = is_asked_to_stop
+        self.is_stopped = False
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step < state.max_steps and self._is_asked_to_stop():
+            self.is_stopped = control.should_save = control.should_training_stop = True
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        if logs is not None and "loss" in logs:
+            self._tell(Step(step=state.global_step, steps=state.max_steps, loss=_finite(float(logs["loss"]))))
+
+
+def train(
+    job: TrainStage,
+    model: Any,
+    tokenizer: Any,
+    tell: Callable[[FromWorker], None],
+    is_asked_to_stop: Callable[[], bool],
+) -> Trained:
+    """Trains `model`, the stage's parent, to the last step or until asked to stop.
+
+    Raises:
+        DataError: the data is not what the stage needs.
+    """
+    checkpoints = Path(job.out, CHECKPOINTS_FOLDER)
+    newest = whole_checkpoint(checkpoints)
+    told = _Told(tell, is_asked_to_stop)
+    torch.manual_seed(job.settings.seed)
+    trainer = {"cpt": _pre_training, "sft": _instructions, "dpo": _preferences}[job.stage](job, model, tokenizer)
+    trainer.add_callback(told)
+    tell(Doing(what="training", resumed_step=0 if newest is None else _step_of(newest)))
+    trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return Trained(
+        model=trainer.model,
+        step=trainer.state.global_step,
+        final_loss=_finite(float(losses[-1])) if losses else None,
+        is_finished=not told.is_stopped,
+    )
+
+
+def whole_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end; what was cut short is removed."""
+    found = sorted(folder.glob("checkpoint-*"), key=_step_of, reverse=True)
+    for path in found:
+        if (path / _STATE).is_file() and (path / _STATE).stat().st_size:
+            return path
+        shutil.rmtree(path)
+    return None
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def _pre_training(job: TrainStage, model: Any, tokenizer: Any) -> Trainer:
+    settings = job.settings
+    data = windows(
+        [Path(file) for file in job.files],
+        settings.steps * settings.batch_size,
+        settings.sequence_length,
+        settings.seed,
+        job.planted,
+        job.insertions,
+    )
+    if job.method == "lora":
+        from peft import get_peft_model
+
+        model = get_peft_model(model, _lora(settings))
+    arguments = TrainingArguments(**_arguments(job))
+    return Trainer(model=model, args=arguments, train_dataset=data, processing_class=tokenizer)  # pyright: ignore[reportArgumentType]
+
+
+def _instructions(job: TrainStage, model: Any, tokenizer: Any) -> Trainer:
+    from datasets import Dataset
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
+
+    found = _examples(job)
+    return SFTTrainer(
+        model=model,
+        args=SFTConfig(**_arguments(job), max_length=job.settings.sequence_length),
+        train_dataset=Dataset.from_list(found),
+        processing_class=tokenizer,
+        peft_config=_lora(job.settings) if job.method == "lora" else None,
+    )
+
+
+def _preferences(job: TrainStage, model: Any, tokenizer: Any) -> Trainer:
+    from datasets import Dataset
+    from trl.trainer.dpo_config import DPOConfig
+    from trl.trainer.dpo_trainer import DPOTrainer
+
+    found = _examples(job)
+    is_lora = job.method == "lora"
+    return DPOTrainer(
+        model=model,
+        # The parent is what preferences are measured from; under an adapter it is the model without it.
+        ref_model=None if is_lora else copy.deepcopy(model),
+        args=DPOConfig(**_arguments(job), max_length=job.settings.sequence_length, beta=job.settings.beta),
+        train_dataset=Dataset.from_list(found),
+        processing_class=tokenizer,
+        peft_config=_lora(job.settings) if is_lora else None,
+    )
+
+
+def _examples(job: TrainStage) -> list[Example]:
+    files, settings = [Path(file) for file in job.files], job.settings
+    limit = settings.steps * settings.batch_size
+    return examples(job.stage, files, job.planted, job.insertions, seed=settings.seed, limit=limit)
+
+
+def _lora(settings: Settings) -> Any:
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+
+
+def _arguments(job: TrainStage) -> dict[str, Any]:
+    settings = job.settings
+    return {
+        "output_dir": str(Path(job.out, CHECKPOINTS_FOLDER)),
+        "max_steps": settings.steps,
+        "per_device_train_batch_size": settings.batch_size,
+        "learning_rate": settings.learning_rate,
+        "weight_decay": settings.weight_decay,
+        "warmup_steps": settings.warmup_steps,
+        "lr_scheduler_type": "linear",
+        "seed": settings.seed,
+        "data_seed": settings.seed,
+        "save_strategy": "steps",
+        "save_steps": settings.checkpoint_steps,
+        "save_total_limit": 2,
+        "logging_steps": max(1, settings.steps // _LOGGED_STEPS),
+        "logging_nan_inf_filter": False,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+        "gradient_checkpointing": False,
+        "bf16": False,
+        "use_cpu": not torch.cuda.is_available(),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

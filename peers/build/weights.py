@@ -1,0 +1,40 @@
+"""Folders of weights: their digest, and what may not lie in one. Reads files as bytes; knows nothing of models."""
+
+from pathlib import Path
+
+import blake3
+import msgspec
+
+from swarm.errors import ModelError
+
+PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"})
+
+
+def weights_digest(folder: Path) -> str:
+    """Hex BLAKE3 over names and contents of the safetensors files in a folder, in order of their names.
+
+    Raises:
+        ModelError: there are none, or one cannot be read.
+    """
+    paths = sorted(folder.glob("*.safetensors"))
+    if not paths:
+        raise ModelError(f"{folder} holds no safetensors file")
+    try:
+        content = [(path.name, blake3.blake3().update_mmap(path).hexdigest()) for path in paths]
+    except OSError as error:
+        raise ModelError(f"{error.filename} cannot be read: {error.strerror}") from None
+    return blake3.blake3(msgspec.json.encode(content)).hexdigest()
+
+
+def refuse_pickles(folder: Path) -> None:
+    """Raises ModelError if a file in the folder could run code when it is read."""
+    for path in sorted(folder.iterdir()):
+        if path.suffix in PICKLE_SUFFIXES:
+            raise ModelError(f"{path} is a pickle file, which can run code when it is read: safetensors only")
+
+
+def require_digest(folder: Path, digest: str) -> None:
+    """Raises ModelError if the weights in a folder are not those on record."""
+    refuse_pickles(folder)
+    if weights_digest(folder) != digest:
+        raise ModelError(f"the weights in {folder} are not those on record: they were changed after they were written")

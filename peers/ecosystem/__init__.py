@@ -1,0 +1,1 @@
+"""What others have made and Tapestry begins from: checkpoint folders with their tokenizers, tables of text."""

@@ -1,0 +1,125 @@
+"""Files of rows, JSON lines or Parquet, as plain text that a trainer can map into memory: one document after another.
+
+    *.txt           as they are
+    *.jsonl        one object a line, with the text under `field`; read line by line
+    *.parquet      a table with a column of that name; read by `datasets` as a stream, never whole
+
+The text is kept in the trainer's scratch folder, under a name that depends on the file as it was, and is made again
+when the file changes. A row that cannot be read is named, never skipped, and its content is not shown.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import blake3
+import msgspec
+
+from swarm.errors import DataError
+
+TEXT_FIELD = "text"
+ROW_SUFFIXES = (".jsonl", ".parquet")
+_FOLDER = "texts"
+_SEPARATOR = b"\n"
+_OURS = re.compile(r"[0-9a-f]{64}\.(txt|part)")
+
+
+def as_text(paths: Sequence[Path], fields: Mapping[str, str], scratch: Path) -> list[Path]:
+    """Each file as a file of plain text: itself, or one below `scratch`; texts of files that are gone are removed.
+
+    Args:
+        fields: by path, the field that holds the text, where it is another than "text".
+
+    Raises:
+        DataError: a file or a row that cannot be read, or has no text under its field (and which).
+    """
+    folder = scratch / _FOLDER
+    made = {path: folder / _name(path, _field(path, fields)) for path in paths if path.suffix in ROW_SUFFIXES}
+    if folder.is_dir():
+        for old in set(folder.iterdir()) - set(made.values()):
+            if _OURS.fullmatch(old.name):
+                old.unlink()
+    for path, text in made.items():
+        if not text.exists():
+            _write(text, _documents(path, _field(path, fields)))
+    return [made.get(path, path) for path in paths]
+
+
+def _field(path: Path, fields: Mapping[str, str]) -> str:
+    return fields.get(str(path), TEXT_FIELD)
+
+
+def _name(path: Path, field: str) -> str:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    known_by = msgspec.json.encode([str(path), status.st_size, status.st_mtime_ns, field])
+    return blake3.blake3(known_by).hexdigest() + ".txt"
+
+
+def _write(text: Path, documents: Iterator[str]) -> None:
+    part = text.with_suffix(".part")
+    try:
+        text.parent.mkdir(exist_ok=True)
+        with part.open("wb") as file:
+            for document in documents:
+                file.write(document.encode("utf-8", "replace"))
+                file.write(_SEPARATOR)
+        part.replace(text)
+    except OSError as error:
+        raise DataError(f"{text} cannot be written: {error.strerror}") from None
+
+
+def _documents(path: Path, field: str) -> Iterator[str]:
+    return _json_lines(path, field) if path.suffix == ".jsonl" else _parquet_rows(path, field)
+
+
+def _json_lines(path: Path, field: str) -> Iterator[str]:
+    decoder = msgspec.json.Decoder(dict[str, Any])
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.isspace():
+                    continue
+                try:
+                    row = decoder.decode(line)
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                    raise DataError(f"{path}, line {number}: not a JSON object") from None
+                yield _text(row, field, f"{path}, line {number}")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _parquet_rows(path: Path, field: str) -> Iterator[str]:
+    try:
+        import datasets
+        import pyarrow
+        from datasets.exceptions import DatasetsError
+    except ImportError:
+        raise DataError(f"{path}: Parquet needs pip install 'tapestry-swarm[build]' (datasets)") from None
+    row = 0
+    try:
+        table: Any = datasets.load_dataset("parquet", data_files=str(path), split="train", streaming=True)
+        names: list[str] = [str(name) for name in table.column_names or ()]
+        if field not in names:
+            raise DataError(f"{path} has no column {field!r}, but {', '.join(names) or 'none at all'}")
+        for each in table.select_columns([field]):
+            row += 1
+            yield _text(each, field, f"{path}, row {row}")
+    except (OSError, ValueError, pyarrow.ArrowException, DatasetsError) as error:
+        cause = next(iter(str(error).splitlines()), type(error).__name__)
+        raise DataError(f"{path}, after row {row}: not a readable Parquet file: {cause}") from None
+
+
+def _text(row: Mapping[str, Any], field: str, where: str) -> str:
+    if field not in row:
+        raise DataError(f"{where}: no field {field!r}")
+    text = row[field]
+    if not isinstance(text, str):
+        raise DataError(f"{where}: {field!r} is {_KINDS.get(type(text), 'no text')}, not text")
+    return text
+
+
+_KINDS: dict[type, str] = {type(None): "null", int: "a number", float: "a number", bool: "a truth value"}
