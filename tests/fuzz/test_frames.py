@@ -15,6 +15,11 @@ MISTYPED = (None, True, -1, 2**64 - 1, 1.5, float("nan"), "text", b"bytes", [], 
 thorough = settings(max_examples=300, deadline=None)
 
 
+def required(frame: msgspec.Struct) -> list[str]:
+    """Fields without a default; requests that say nothing but what they are have none."""
+    return [field.encode_name for field in msgspec.structs.fields(type(frame)) if field.required]
+
+
 def take(data: bytes, expected: type) -> None:
     try:
         frame = wire.decode(data, expected)

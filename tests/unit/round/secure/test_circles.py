@@ -78,6 +78,10 @@ def test_a_roster_whose_weights_could_overflow_is_refused(across: bool) -> None:
     assert LARGEST_WEIGHT * 255 == 2**16 - 1
 
 
+def aborted(sim: Simulation) -> list[events.RoundAborted]:
+    return [event for peer in sim.peers.values() for event in peer.of(events.RoundAborted)]
+
+
 @pytest.mark.parametrize("fault", ["3 distinct members", "do not fit into the 16 bits"])
 def test_a_leader_tells_nobody_a_roster_that_it_refuses_at_close(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     is_heavy = fault.startswith("do not fit")
@@ -92,7 +96,7 @@ def test_a_leader_tells_nobody_a_roster_that_it_refuses_at_close(fault: str, mon
         sim.network.on_frame = lambda source, target, frame: told.append(msgspec.msgpack.decode(frame, type=Tag).t)
         for number in range(4):
             await sim.start(number)
-        while not (failed := [event for peer in sim.peers.values() for event in peer.of(events.RoundAborted)]):
+        while not (failed := aborted(sim)):  # noqa: ASYNC110 - virtual time
             await asyncio.sleep(0.1)  # virtual
         assert any(fault in event.reason for event in failed), failed
         assert "Join" in told and not {"RosterClosed", "OpenReduce", "Part"} & set(told)
