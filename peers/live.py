@@ -141,7 +141,9 @@ def sentences(event: events.AnyEvent) -> list[tuple[str, str]]:
             text = (
                 f"round {event.round} committed by {len(event.peers)} peers, {len(event.contributors)} contributed, "
                 f"{event.seconds:.1f} s, base {event.state_digest[:16]}"
-                + (", single updates crossed borders" if event.crossed == "single" else "")
+                + {"single": ", single updates crossed borders", "few": ", sums of two members crossed borders"}.get(
+                    event.crossed, ""
+                )
             )
             return [(text, "")]
         case events.RoundRejected():

@@ -12,6 +12,7 @@ from swarm.charter import restart as restarts
 from swarm.charter.documents import read_document, write_document
 from swarm.charter.manifest import Charter as CharterPayload
 from swarm.charter.restart import Restart, SignedRestart
+from swarm.charter.rules import check_electors_members
 from swarm.charter.signing import run_id, verify_charter
 from swarm.clock import unix_s
 from swarm.errors import CharterError, StateError, UsageError
@@ -61,10 +62,11 @@ def new(
     if state is None and round_number is None:
         raise UsageError("give --state, --round, or both")
     known: dict[PeerId, str] = {}
+    in_force = rules
     if state is not None:
         mark, last_term = _mark(rules, arguments.existing_file(state, "--state"), round_number)
         number, digest = mark.round, mark.digest.hex()
-        known = dict(mark.electorate.members)
+        known, in_force = dict(mark.electorate.members), mark.rules.charter
     else:
         number, digest, last_term = round_number or 0, record, 0
     electors = [arguments.elector(text, "--peer") for text in peer]
@@ -79,6 +81,7 @@ def new(
         witnesses=tuple(arguments.peer_id(text, "--witness") for text in witness or []),
     )
     restarts.check_restart(document, rules)
+    check_electors_members("--peer", document.peers, document.members, in_force)
     write_document(out, restarts.encode(SignedRestart(restart=document)), CharterError)
     needed, founders = rules.founders.threshold, len(rules.founders.keys)
     show(

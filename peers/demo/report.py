@@ -10,6 +10,7 @@ from peers.demo import page, plots
 from peers.demo.page import Html
 from peers.demo.privacy_report import in_words, privacy_section
 from peers.demo.result import Result
+from peers.demo.sovereign_report import sovereign_section
 from peers.demo.summary import (
     LANGUAGE_NAMES,
     averages,
@@ -42,6 +43,7 @@ def write_report(document: Mapping[str, object], folder: Path) -> Path:
     body = [
         *_headline(result),
         *_languages(result, pictures["bits_per_byte"]),
+        *sovereign_section(result),
         *_rounds(result, pictures["loss"], pictures["rounds"]),
         *privacy_section(result),
         *_what_left(result, folder, pictures["bytes_sent"]),
@@ -59,6 +61,16 @@ _DESCRIPTIONS = {
     "rounds": "Bars: seconds of each round by phase, with the rounds in which a peer was killed or joined.",
     "bytes_sent": "Bars: megabytes each peer sent, by kind of message. The values stand in the table below.",
 }
+
+
+_CROSSED = {
+    "": "nothing",
+    "members": "sums of 3 or more",
+    "few": "sums of 2",
+    "single": "single updates",
+    "masked": "masked sums",
+}
+"""What of the regions' crossed borders in a round, counted in members (`RoundCommitted.crossed`)."""
 
 
 def headline(result: Result) -> str:
@@ -145,13 +157,14 @@ def _rounds(result: Result, loss: Html, timeline: Html) -> list[Html]:
             _digest(record.state_digest),
             str(record.attempt),
             f"{len(record.contributors)} of {len(record.peers)}",
+            _CROSSED[record.crossed],
             f"{record.form_s:.2f}",
             f"{record.reduce_s:.2f}",
             f"{record.seconds:.2f}",
         ]
         for record in result.rounds
     ]
-    columns = ["Round", "State digest", "Attempt", "Averaged", "Form, s", "Reduce, s", "Whole, s"]
+    columns = ["Round", "State digest", "Attempt", "Averaged", "Over borders", "Form, s", "Reduce, s", "Whole, s"]
     return [
         page.element("h2", "Rounds"),
         *(page.element("p", sentence) for sentence in _events(result)),

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from peers.demo.sovereign_result import Sovereign
+
 
 class LanguageScore(msgspec.Struct, frozen=True, kw_only=True):
     """Held-out bits per byte in one language; lower is better."""
@@ -29,6 +31,8 @@ class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     reduce_s: float
     """Of `seconds`: the all-reduce."""
     state_digest: str
+    crossed: str = ""
+    """How regions' sums crossed borders, as `RoundCommitted` says it."""
 
 
 class Spending(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,3 +110,5 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     rounds: tuple[RoundRecord, ...] = ()
     held_out_curve: tuple[tuple[int, float], ...] = ()
     """(round, held-out bits per byte of the Shared Base, averaged over the languages); may be empty."""
+    sovereign: Sovereign | None = None
+    """What came of `--build`."""

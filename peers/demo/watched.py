@@ -56,6 +56,7 @@ def rounds_seen(peers: Iterable[Watched]) -> tuple[RoundRecord, ...]:
                     form_s=forming.get((event.round, event.attempt), 0.0),
                     reduce_s=reducing.get((event.round, event.attempt), 0.0),
                     state_digest=event.state_digest,
+                    crossed=event.crossed,
                 ),
             )
     return tuple(records[number] for number in sorted(records))

@@ -11,7 +11,7 @@ import msgspec
 import rfc8785
 
 from swarm.charter.manifest import Charter
-from swarm.charter.rules import MAX_FOUNDERS, MAX_GENESIS_PEERS, check_electors_members
+from swarm.charter.rules import MAX_FOUNDERS, MAX_GENESIS_PEERS, check_electors_names
 from swarm.charter.signing import Signature, run_id
 from swarm.errors import CharterError
 from swarm.identity.key import Identity
@@ -40,7 +40,8 @@ class Restart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     witnesses: tuple[PeerId, ...] = ()
     """Who votes without reducing from then on, instead of the charter's witnesses."""
     members: tuple[str, ...] = ()
-    """The member of each of `peers`, as in a charter's genesis."""
+    """The member of each of `peers`, as in a charter's genesis; one that an amendment has added, too. Whose a peer is
+    counts until a record follows, whose passports say it."""
 
 
 class SignedRestart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -135,7 +136,7 @@ def check_restart(restart: Restart, charter: Charter) -> None:
             parse_peer_id(peer)
         except ValueError as error:
             raise CharterError(f"the restart's electorate: {error}") from None
-    check_electors_members("the restart", restart.peers, restart.members, charter)
+    check_electors_names("the restart", restart.peers, restart.members)
     if restart.witnesses and charter.quorum.kind == "available":
         raise CharterError('quorum.kind "available" has no witnesses, and neither has a restart of such a run')
 

@@ -203,10 +203,17 @@ def _check_people(charter: Charter) -> None:
             )
 
 
-def check_electors_members(what: str, peers: Sequence[PeerId], members: Sequence[str], charter: Charter) -> None:
-    """Refuses names of electors' members that no passport could have. Raises CharterError."""
+def check_electors_names(what: str, peers: Sequence[PeerId], members: Sequence[str]) -> None:
+    """Refuses names of electors' members that are none, or not one each. Raises CharterError."""
     if members and len(members) != len(peers):
         raise CharterError(f"{what} names {len(members)} members for {len(peers)} peers: one each, or none at all")
+    for name in filter(None, members):
+        _check_name(f"{what}: a member's name", name)
+
+
+def check_electors_members(what: str, peers: Sequence[PeerId], members: Sequence[str], charter: Charter) -> None:
+    """Refuses names of electors' members that no passport under a charter could have. Raises CharterError."""
+    check_electors_names(what, peers, members)
     known = {"", *(member.name for member in charter.members)}
     if charter.admits_volunteers:
         known.add(OPEN_MEMBER)

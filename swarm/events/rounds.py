@@ -189,9 +189,9 @@ class RoundCommitted(Event, frozen=True, kw_only=True):
     state_digest: str
     seconds: float
     """From this peer's update to its new base."""
-    crossed: Literal["", "members", "single", "masked"] = ""
-    """How the regions' sums crossed borders: as sums of enough members ("members"), as sums some of which are of one
-    member only, as the charter lets them ("single"), or masked together; empty where none did."""
+    crossed: Literal["", "members", "few", "single", "masked"] = ""
+    """How the regions' sums crossed borders: as sums of enough members ("members"), as sums some of which are of two
+    members only ("few") or of one ("single"), as the charter lets them, or masked together; empty where none did."""
     is_thin: bool = False
     """Whether the loss of one of these voters can leave no quorum."""
 

@@ -11,7 +11,7 @@ ANY_PORT = ("/ip4/0.0.0.0/tcp/0",)
 """Any free TCP port, on every interface."""
 
 
-NOTHING_ALLOWED = Restrictions(label=Label.PRIVATE, residency=frozenset(), uses=frozenset())
+NOTHING_ALLOWED = Restrictions(label=Label.PRIVATE, residency=frozenset(), uses=frozenset(), votes=False)
 """What binds data of which nobody has said anything."""
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from swarm import events
-from swarm.charter.manifest import SecureSum
+from swarm.charter.manifest import CROSSING_MEMBERS, SecureSum
 from swarm.clock import monotonic_s
 from swarm.errors import ProtocolError
 from swarm.identity.peer_id import PeerId
@@ -187,7 +187,7 @@ async def _advance(ctx: Context, outcome: Committed, attempt: int, began_s: floa
     )
 
 
-def _crossed(run: Run, decided: Decided) -> Literal["", "members", "single", "masked"]:
+def _crossed(run: Run, decided: Decided) -> Literal["", "members", "few", "single", "masked"]:
     """How what this round averaged came over borders."""
     roster = decided.roster
     if len({seat.region for seat in roster.seats}) == 1:
@@ -195,7 +195,8 @@ def _crossed(run: Run, decided: Decided) -> Literal["", "members", "single", "ma
     if isinstance(run.charter.aggregation, SecureSum) and run.charter.aggregation.across_regions:
         return "masked"
     sums = [roster.members_by_region(roster.contributors(bitmap)) for bitmap in set(decided.value.contributors)]
-    return "single" if any(1 in members.values() for members in sums) else "members"
+    least = min((count for members in sums for count in members.values()), default=CROSSING_MEMBERS)
+    return "members" if least >= CROSSING_MEMBERS else "few" if least > 1 else "single"
 
 
 def _rejection(ctx: Context, decided: Decided, attempt: int, seconds: float) -> events.RoundRejected:

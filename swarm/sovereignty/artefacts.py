@@ -36,6 +36,11 @@ class DataUsed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     files: int = 0
     bytes: int = 0
 
+    @property
+    def votes(self) -> bool:
+        """What is trained on is not what candidate bases are scored on."""
+        return False
+
     @classmethod
     def of(cls, dataset: Dataset, *, digest: str = "", files: int = 0, bytes: int = 0) -> "DataUsed":
         """A policy's data set, with what was found of it; by name only, if nothing was."""

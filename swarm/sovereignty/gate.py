@@ -13,15 +13,16 @@ Rules, in order:
      that is masked among enough members (swarm.round.secure) is no single update to whoever gets it.
   4. An aggregate crosses a border only when it holds at least `min_contributors` members, or nobody: then it is zeros.
      What may not cross goes through no relay abroad either, though a relay could not read it.
-  5. A word on a candidate base (`quality` votes) goes to those who take part. It is one bit; by how many per cent the
-     loss has changed is told only where the held-out data is `open` and under no protection.
+  5. A word on a candidate base (`quality` votes) goes to those who take part, unless the held-out data is under a
+     protection, or `private` and its owner has not let votes out. It is one bit; by how many per cent the loss has
+     changed is told only where the data is `open`.
   6. Who watches and takes no part gets records and published figures: in members' runs with a passport only, and no
      loss where the data is `private`.
 """
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -82,7 +83,7 @@ class Gate:
         self._region = region
         self._label = label
         self._min_contributors = min_contributors
-        self._policy = policy or InForce("", Restrictions(label=label))
+        self._policy = policy or InForce("", Restrictions(label=label, votes=label is not Label.PRIVATE))
         assert self._policy.restrictions.label is label, "one label, said twice"
         self._budget = budget
         self._decided = decided
@@ -241,9 +242,17 @@ class Gate:
 
         `may_tell_change` says how much it may say.
         """
-        bound = self._held_out or self._policy.restrictions
+        bound = self._scored_on
         denied = None
-        if not is_enough(self._isolation, bound.isolation):
+        if bound.privacy:
+            denied = self._deny(
+                Reason.PRIVACY_MISSING, f"no vote is under {' and '.join(sorted(bound.privacy))}, as its data must be"
+            )
+        elif not bound.votes:
+            denied = self._deny(
+                Reason.PRIVATE_DATA, "the data it was scored on is private, and its policy lets no vote out (votes)"
+            )
+        elif not is_enough(self._isolation, bound.isolation):
             denied = self._deny(
                 Reason.ISOLATION_TOO_LOW,
                 f'the policy demands isolation "{bound.isolation}", the trainer has reported "{self._isolation}"',
@@ -255,9 +264,15 @@ class Gate:
     @property
     def may_tell_change(self) -> bool:
         """Whether a verdict may say by how much the loss on the held-out data has changed."""
-        bound = self._held_out or self._policy.restrictions
-        is_charged = self._held_out is None and self._budget is not None
-        return bound.label is Label.OPEN and not bound.privacy and not is_charged
+        return self._scored_on.label is Label.OPEN and not self._scored_on.privacy
+
+    @property
+    def _scored_on(self) -> Restrictions:
+        """What binds the data that this peer's verdicts are about."""
+        if self._held_out is not None:
+            return self._held_out
+        bound = self._policy.restrictions
+        return bound if self._budget is None else replace(bound, privacy=bound.privacy | {Privacy.DP})
 
     def check_observation(self, *, recipient: PeerId, is_admitted: bool, admission: str) -> Permit | Denied:
         """Whether records and this peer's published figures may go to somebody who takes no part."""

@@ -32,6 +32,8 @@ class Restrictions:
     """Level below which it is not worked on (`swarm.isolation.levels`)."""
     privacy: frozenset[Privacy] = frozenset()
     """Protections beyond licence gates that what is derived from it needs before it leaves."""
+    votes: bool = True
+    """Whether a word on a candidate base that was scored on it may leave."""
 
     def join(self, other: "Restrictions") -> "Restrictions":
         """What binds anything made from both."""
@@ -42,6 +44,7 @@ class Restrictions:
             licences=self.licences | other.licences,
             isolation=max(self.isolation, other.isolation, key=LADDER.index),
             privacy=self.privacy | other.privacy,
+            votes=self.votes and other.votes,
         )
 
     def is_at_least(self, other: "Restrictions") -> bool:
@@ -70,12 +73,16 @@ class Labelled(Protocol):
     def uses(self) -> tuple[Use, ...]: ...
     @property
     def privacy(self) -> Privacy: ...
+    @property
+    def votes(self) -> bool: ...
 
 
 def restrictions_of(dataset: Labelled, isolation: str) -> Restrictions:
     """What binds a data set, under a policy that demands a level of isolation.
 
-    Open and controlled data may be used everywhere; what is sovereign, or private, in its own jurisdiction only.
+    Open and controlled data may be used everywhere; what is sovereign, or private, in its own jurisdiction only. A word
+    on a candidate base is derived from what it was scored on: nothing masks it and no budget pays for it, so data under
+    a protection gives none, and private data only if its owner says so.
     """
     is_bound = dataset.label.tightness >= Label.SOVEREIGN.tightness
     return Restrictions(
@@ -85,6 +92,7 @@ def restrictions_of(dataset: Labelled, isolation: str) -> Restrictions:
         licences=frozenset({dataset.licence}),
         isolation=isolation,
         privacy=frozenset({dataset.privacy} - {Privacy.LICENCE}),
+        votes=dataset.privacy is Privacy.LICENCE and (dataset.label is not Label.PRIVATE or dataset.votes),
     )
 
 

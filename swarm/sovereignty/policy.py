@@ -8,7 +8,7 @@ two cover, is refused. Says what data is, never what may leave: that is `gate.py
     name without wildcards stands for all below it;
  3. nothing outside the folder is reached: no `..`, no absolute glob, no link that leads out;
  4. label, residency, licence, language and uses must be there; there are no defaults. The keys with one are `privacy`
-    ("licence", the protections that every peer has anyway) and `field` ("text").
+    ("licence", the protections that every peer has anyway), `votes` (false) and `field` ("text").
 """
 
 import hashlib
@@ -27,6 +27,7 @@ from swarm.charter.rules import is_jurisdiction
 from swarm.errors import DataError, PolicyError, UnlabelledDataError, UsageError
 from swarm.isolation.levels import LADDER, NONE
 from swarm.sovereignty.labels import Label
+from swarm.sovereignty.lattice import restrictions_of
 from swarm.sovereignty.reasons import Reason
 from swarm.sovereignty.uses import Privacy, Use
 
@@ -53,6 +54,8 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The protection without which nothing derived from it may leave."""
     field: str = "text"
     """In files of rows (JSON lines, Parquet): what holds the text."""
+    votes: bool = False
+    """Of private data for evaluation: that its word on a candidate base, one bit, may leave all the same."""
 
 
 class DpRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -173,10 +176,10 @@ def label_folder(folder: Path, policy: Policy) -> tuple[LabelledFile, ...]:
 def is_held_out(dataset: Dataset) -> bool:
     """Whether new bases may be scored on this data for this peer's votes: it is for evaluation and not trained on.
 
-    What such a vote may say is the gate's to decide (`Gate.check_verdict`). Data for an enclave stays unread.
+    What such a vote may say is the gate's to decide (`Gate.check_verdict`). Data whose word may not leave stays unread.
     """
-    is_readable = dataset.privacy is not Privacy.ENCLAVE
-    return is_readable and Use.EVALUATION in dataset.uses and Use.SHARED_BASE not in dataset.uses
+    may_vote = restrictions_of(dataset, NONE).votes
+    return may_vote and Use.EVALUATION in dataset.uses and Use.SHARED_BASE not in dataset.uses
 
 
 def files_for(labelled: Sequence[LabelledFile], use: Use, *, all_of_them: bool = False) -> tuple[LabelledFile, ...]:
@@ -280,6 +283,8 @@ def _data_files(folder: Path) -> list[Path]:
 
     def unreadable(error: OSError) -> None:
         raise DataError(f"cannot read {error.filename}: {error.strerror}")
+        if dataset.votes and dataset.privacy is not Privacy.LICENCE:
+            raise PolicyError(f'{path}: {dataset.name} has privacy = "{dataset.privacy}", and no vote is under that')
 
     for parent, folders, names in os.walk(folder, onerror=unreadable):
         for name in (*folders, *names):

@@ -48,8 +48,10 @@ class Seat:
     down_bps: int = 0
     tokens_per_s: float = 0.0
     mask_key: bytes = b""
+    valid_from_s: float = 0.0
+    """When its passport begins, in Unix seconds."""
     expires_s: float = math.inf
-    """When its passport does, in Unix seconds."""
+    """When it ends."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,8 +158,8 @@ def told_rules(rules: RulesId) -> str:
 
 
 def read_join(sealed: wire.Sealed, run: Run) -> tuple[wire.Join, Seat]:
-    """A join whose signature and passport hold (expiry is judged when its stream is admitted,
-    and when its roster is closed).
+    """A join whose signature and passport hold. Whether it has expired is judged by the clock when its stream is
+    admitted and when its roster is closed; on record, by the other passports in the roster.
 
     A pure function of the sealed bytes and the run, so what held before is remembered.
 
@@ -206,6 +208,7 @@ def _read_join(sealed: wire.Sealed, run: Run) -> tuple[wire.Join, Seat]:
         down_bps=join.down_bps,
         tokens_per_s=join.tokens_per_s,
         mask_key=join.mask_key,
+        valid_from_s=passport.not_before,
         expires_s=passport.expires,
     )
     return join, seat
@@ -253,6 +256,8 @@ def _read_roster(sealed: wire.Sealed, run: Run, base_digest: bytes) -> Roster:
     ordered = tuple(seats[peer] for peer in sorted(seats))
     if not any(seat.dialable for seat in ordered):
         raise ProtocolError("a roster in which nobody can be dialled")
+    if max(seat.valid_from_s for seat in ordered) >= min(seat.expires_s for seat in ordered):
+        raise ProtocolError("a roster with a passport that had expired before another one in it began")
     try:
         weights = run.weights([seat.tokens for seat in ordered], [seat.member for seat in ordered])
     except ValueError as error:

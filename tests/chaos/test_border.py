@@ -159,18 +159,22 @@ def test_two_peers_of_one_member_are_one_member_at_the_border() -> None:
     run_virtual(main())
 
 
-def test_where_the_charter_lets_single_updates_cross_the_report_says_so() -> None:
+@pytest.mark.parametrize(
+    ("codes", "crossed"),
+    [(("DE", "DE", "JP"), "single"), (("DE", "DE", "JP", "JP"), "few")],
+)
+def test_where_the_charter_lets_smaller_sums_cross_the_report_says_so(codes: tuple[str, ...], crossed: str) -> None:
     async def main() -> None:
-        made = make_charter(3, min_contributors=3)
+        made = make_charter(len(codes), min_contributors=3)
         reduce = msgspec.structs.replace(made.reduce, single_update_may_cross=True)
         sim = Simulation(msgspec.structs.replace(made, reduce=reduce), seed=4, rounds=2)
-        for number, code in enumerate(("DE", "DE", "JP")):
+        for number, code in enumerate(codes):
             await sim.start(number, jurisdiction=code)
         await sim.until_round(2)
         await sim.finish()
         sim.check()
         for event in sim.peers[0].of(events.RoundCommitted):
-            assert len(event.contributors) == 3 and event.crossed == "single"
+            assert len(event.contributors) == len(codes) and event.crossed == crossed
 
     run_virtual(main())
 

@@ -195,9 +195,13 @@ def test_a_word_that_is_not_its_authors_is_refused_and_keeps_nobody_from_voting(
     run_virtual(main())
 
 
-@pytest.mark.parametrize("label", [Label.OPEN, Label.PRIVATE])
-def test_a_private_members_vote_counts_and_says_nothing_else(label: Label) -> None:
-    """What it trains on and what it scores on is private: no update of it, and a verdict without a figure."""
+@pytest.mark.parametrize(
+    ("label", "votes"), [(Label.OPEN, True), (Label.PRIVATE, True), (Label.PRIVATE, False)], ids=str
+)
+def test_a_private_members_vote_counts_if_its_policy_lets_it_out_and_says_nothing_else(
+    label: Label, votes: bool
+) -> None:
+    """What it trains on and what it scores on is private: no update of it, and a verdict without a figure or none."""
 
     async def main() -> None:
         sim = Simulation(charter(3, QualityVotes(tolerance_percent=1.0)), seed=3)
@@ -206,13 +210,17 @@ def test_a_private_members_vote_counts_and_says_nothing_else(label: Label) -> No
             peer = await sim.start(number)
             if number == 2 and peer.engine is not None:
                 gate = peer.engine._gate
-                gate._label, gate._policy = label, InForce("", Restrictions(label=label))
+                gate._label, gate._policy = label, InForce("", Restrictions(label=label, votes=votes))
         await sim.until_round(2)
         await sim.finish()
         sim.check()
         said = {each.author: wire.unseal(each, wire.QualityVote) for each in sim.decided(0, 2).value.quality}
-        vote = said[sim.peers[2].id]
-        assert len(said) == 3 and not vote.accepts
-        assert (vote.change_percent is None) == (label is Label.PRIVATE)
+        if votes:
+            vote = said[sim.peers[2].id]
+            assert len(said) == 3 and not vote.accepts
+            assert (vote.change_percent is None) == (label is Label.PRIVATE)
+        else:
+            assert set(said) == {sim.peers[0].id, sim.peers[1].id}
+            assert any("private_data" in event.text for event in sim.peers[2].of(events.Note))
 
     run_virtual(main())

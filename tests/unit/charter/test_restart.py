@@ -68,11 +68,19 @@ def test_signatures_cover_all_of_it(change: dict[str, object]) -> None:
         ({"peers": (GOOD.peers[0], GOOD.peers[0])}, "twice"),
         ({"witnesses": (GOOD.peers[0],)}, "twice"),
         ({"peers": ("nobody",)}, "electorate"),
+        ({"members": ("ada",)}, "1 members for 2 peers"),
+        ({"members": ("ada", "x" * 65)}, "1 to 64 characters"),
+        ({"members": ("ada", "b\x1bo")}, "control characters"),
     ],
 )
 def test_what_it_says_must_make_sense(change: dict[str, object], cause: str) -> None:
     with pytest.raises(CharterError, match=cause):
         signed(msgspec.structs.replace(GOOD, **change))
+
+
+def test_a_member_that_an_amendment_has_added_may_be_named() -> None:
+    payload = msgspec.structs.replace(GOOD, members=("ada", "joined since"))
+    assert verify_restart(decode(encode(signed(payload))), CHARTER) == payload
 
 
 @pytest.mark.parametrize(

@@ -172,21 +172,35 @@ def test_a_denial_is_for_people_too() -> None:
 
 
 @pytest.mark.parametrize("label", list(Label))
-@pytest.mark.parametrize("privacy", [Privacy.LICENCE, Privacy.DP, Privacy.SECAGG])
-def test_a_verdict_leaves_as_one_bit_and_with_a_figure_for_open_data_only(label: Label, privacy: Privacy) -> None:
+def test_a_verdict_leaves_as_one_bit_and_with_a_figure_for_open_data_only(label: Label) -> None:
     decided: list[Decision] = []
-    bound = Restrictions(label=label, privacy=frozenset({privacy}) - {Privacy.LICENCE})
+    bound = Restrictions(label=label)
     made = Gate(region="eu", label=Label.PRIVATE, min_contributors=3, held_out=bound, decided=decided.append)
     verdict = made.check_verdict(round_number=4)
     assert isinstance(verdict, Permit) and verdict.covers(Kind.VERDICT, FAR)
     assert not any(verdict.covers(kind, FAR) for kind in Kind if kind is not Kind.VERDICT)
     assert not made.standing.covers(Kind.VERDICT, FAR), "no verdict without the gate's own word on it"
-    tells = label is Label.OPEN and privacy is Privacy.LICENCE
+    tells = label is Label.OPEN
     assert made.may_tell_change == tells
     assert [(each.verdict, each.subject, each.round, each.code) for each in decided] == [
         ("permit", "verdict", 4, "allowed" if tells else "verdict_only")
     ]
     assert read_decision(decided[0].line) is not None
+
+
+@pytest.mark.parametrize(
+    ("bound", "code"),
+    [
+        (Restrictions(label=Label.PRIVATE, votes=False), "private_data"),
+        (Restrictions(privacy=frozenset({Privacy.DP})), "privacy_missing"),
+        (Restrictions(privacy=frozenset({Privacy.SECAGG})), "privacy_missing"),
+    ],
+)
+def test_no_verdict_leaves_on_private_data_or_data_under_a_protection(bound: Restrictions, code: str) -> None:
+    decided: list[Decision] = []
+    made = Gate(region="eu", label=Label.OPEN, min_contributors=1, held_out=bound, decided=decided.append)
+    assert code_of(made.check_verdict(round_number=2)) == code
+    assert [(each.verdict, each.subject, each.code) for each in decided] == [("denied", "verdict", code)]
 
 
 def test_a_trainer_less_isolated_than_held_out_data_demands_gives_no_verdict() -> None:
@@ -200,4 +214,7 @@ def test_a_trainer_less_isolated_than_held_out_data_demands_gives_no_verdict() -
 def test_what_is_trained_on_binds_the_verdict_where_nothing_else_is_held_out() -> None:
     for label in Label:
         assert gate(label).may_tell_change == (label is Label.OPEN)
-    assert not Gate(region="eu", label=Label.OPEN, min_contributors=1, budget=BUDGET).may_tell_change
+        expected = "private_data" if label is Label.PRIVATE else "permit"
+        assert code_of(gate(label).check_verdict(round_number=1)) == expected
+    charged = Gate(region="eu", label=Label.OPEN, min_contributors=1, budget=BUDGET)
+    assert not charged.may_tell_change and code_of(charged.check_verdict(round_number=1)) == "privacy_missing"

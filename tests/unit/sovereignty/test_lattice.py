@@ -21,6 +21,7 @@ RESTRICTIONS = st.builds(
     licences=st.frozensets(st.sampled_from(("CC0-1.0", "GPL-2.0"))),
     isolation=st.sampled_from(LADDER),
     privacy=st.frozensets(st.sampled_from((Privacy.DP, Privacy.SECAGG, Privacy.ENCLAVE))),
+    votes=st.booleans(),
 )
 DATASETS = st.builds(
     Dataset,
@@ -32,6 +33,7 @@ DATASETS = st.builds(
     language=st.just("de"),
     uses=st.sampled_from(((Use.SHARED_BASE,), (Use.EVALUATION,), tuple(Use))),
     privacy=st.sampled_from(Privacy),
+    votes=st.booleans(),
 )
 
 
@@ -62,6 +64,7 @@ def test_an_output_allows_nothing_that_an_input_forbids(a: Restrictions, b: Rest
         assert made.uses <= given_one.uses
         assert made.licences >= given_one.licences and made.privacy >= given_one.privacy
         assert made.label.tightness >= given_one.label.tightness
+        assert given_one.votes or not made.votes
         assert LADDER.index(made.isolation) >= LADDER.index(given_one.isolation)
 
 
@@ -72,6 +75,7 @@ LOOSER = {
     "licences": frozenset(),
     "isolation": "none",
     "privacy": frozenset(),
+    "votes": True,
 }
 
 
@@ -84,6 +88,7 @@ def test_loosening_any_single_part_is_seen(name: str) -> None:
         licences=frozenset({"GPL-2.0"}),
         isolation="confined",
         privacy=frozenset({Privacy.DP}),
+        votes=False,
     )
     loosened = replace(strict, **{name: LOOSER[name]})
     assert strict.is_at_least(loosened) and not loosened.is_at_least(strict)
@@ -97,6 +102,8 @@ def test_what_is_made_from_data_sets_is_bound_by_each(datasets: list[Dataset], i
         if dataset.label in (Label.SOVEREIGN, Label.PRIVATE):
             assert not made.may_be_used_in("US")
             assert made.residency is not None and made.residency <= {dataset.residency}
+        if dataset.privacy is not Privacy.LICENCE or (dataset.label is Label.PRIVATE and not dataset.votes):
+            assert not made.votes
     assert made.isolation == isolation
 
 

@@ -265,10 +265,12 @@ def test_a_policy_with_any_line_lost_or_doubled_is_refused_or_as_strict(data: st
 
 @pytest.mark.parametrize("label", list(Label))
 @pytest.mark.parametrize("privacy", list(Privacy))
-def test_any_data_for_evaluation_alone_is_scored_on_but_for_an_enclaves(label: Label, privacy: Privacy) -> None:
+def test_data_for_evaluation_alone_is_scored_on_if_its_word_may_leave(label: Label, privacy: Privacy) -> None:
     text = GERMAN.replace('"sovereign"', f'"{label.value}"').replace('["shared-base", "evaluation"]', '["evaluation"]')
     dataset = decoded(text + f'privacy = "{privacy.value}"')
-    assert is_held_out(dataset) == (privacy is not Privacy.ENCLAVE)
+    is_plain = privacy is Privacy.LICENCE
+    assert is_held_out(dataset) == (is_plain and label is not Label.PRIVATE)
+    assert is_held_out(msgspec.structs.replace(dataset, votes=True)) == is_plain
     assert not is_held_out(msgspec.structs.replace(dataset, uses=(Use.EVALUATION, Use.SHARED_BASE)))
     assert not is_held_out(msgspec.structs.replace(dataset, uses=(Use.SOVEREIGN_BUILD,)))
 

@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from swarm.charter.passport import encode as encode_passport
+from swarm.charter.passport import issue
 from swarm.errors import ProtocolError
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
 from swarm.state.roster import MAX_BPS, Roster, Seat, read_join, read_roster, result_digest
 from swarm.state.run import Run
-from tests.simulation import make_charter, peer_identity
+from tests.simulation import CREATED_S, MEMBER_KEYS, make_charter, peer_identity
 from tests.unit.state.samples import (
     STRANGER,
     ballot_led_by,
@@ -83,6 +85,20 @@ def test_an_empty_roster_and_one_nobody_can_dial_are_refused() -> None:
         read()
     with pytest.raises(ProtocolError, match="dialled"):
         read(wire.seal(CREW[0], msgspec.structs.replace(good_join(0), dialable=False)))
+
+
+def test_a_passport_that_had_expired_before_another_one_began_is_refused_whatever_the_clock_says() -> None:
+    """An auditor, and whoever verifies a record years later, has no other clock than the passports themselves."""
+
+    def timed(number: int, begins_s: int, ends_s: int) -> wire.Sealed:
+        peer = CREW[number].peer_id
+        signed = issue(MEMBER_KEYS[number], RUN.charter, peer, "DE", CREATED_S + ends_s, CREATED_S + begins_s)
+        passport = msgspec.structs.replace(good_join(number), passport=encode_passport(signed))
+        return wire.seal(CREW[number], passport)
+
+    assert len(read(timed(0, 1000, 5000), timed(1, 5000, 9000)).seats) == 2, "five minutes for wrong clocks"
+    with pytest.raises(ProtocolError, match="expired before another one in it began"):
+        read(timed(0, 1000, 5000), timed(1, 5300, 9000))
 
 
 @pytest.mark.parametrize(
