@@ -66,6 +66,13 @@ def peer(
     metrics: Annotated[
         str | None, typer.Option(help="Serve this peer's figures for Prometheus, such as 127.0.0.1:9100.")
     ] = None,
+    sink: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="wandb:PROJECT or trackio:PROJECT: tell a metrics service this peer's own figures of each round, if "
+            "the policy's figures_to names its address. Repeat for more."
+        ),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Take part in a run: train on local data, average with the others, and keep the Shared Base.
@@ -76,6 +83,7 @@ def peer(
 
     from peers.fingerprint import data_used
     from peers.live import LiveView
+    from peers.sinks import parse_sink
     from peers.supervisor import Peer, Training, script_words
     from peers.watch.metrics import Metrics, parse_endpoint
     from swarm import events
@@ -114,6 +122,7 @@ def peer(
     if adopt is not None and not adopt.is_dir():
         raise UsageError(f"--adopt: {adopt} is not a folder, or does not exist")
     rules = read_policy(find_policy(data, policy))
+    services = tuple(parse_sink(text, rules.figures_to) for text in sink or ())
     # A script of one's own sees the whole folder, so all of it must be for training.
     every = label_folder(data, rules)
     labelled = files_for(every, Use.SHARED_BASE, all_of_them=trainer is not None)
@@ -135,6 +144,8 @@ def peer(
         held_out=join_all(restrictions_of(file.dataset, rules.isolation) for file in held_out) if held_out else None,
         dp=dp,
         data=data_used(data, labelled, folder),
+        services=services,
+        figures_to=rules.figures_to,
         restart=_absolute(restart),
         run_id=run_id,
         began_s=process_began_s(),

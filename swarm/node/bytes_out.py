@@ -7,6 +7,7 @@ from swarm import events
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
 from swarm.net.audited import DIRECTORY
+from swarm.net.web import is_service
 from swarm.sovereignty.ledger import Ledger
 from swarm.state.records import Decided
 
@@ -32,7 +33,7 @@ class BytesOut:
         sent_to = [
             events.SentTo(peer=peer, region=self._regions.get(PeerId(peer), ""), bytes=count)
             for peer, count in self.ledger.sent_to.most_common()
-            if peer != DIRECTORY
+            if peer != DIRECTORY and not is_service(peer)
         ]
         self.sink(
             events.BytesOut(

@@ -1,5 +1,7 @@
 """What a node process is told when it is started: local settings, never sent to anybody."""
 
+from typing import Literal
+
 import msgspec
 
 from swarm.sovereignty.artefacts import DataUsed
@@ -13,6 +15,15 @@ ANY_PORT = ("/ip4/0.0.0.0/tcp/0",)
 
 NOTHING_ALLOWED = Restrictions(label=Label.PRIVATE, residency=frozenset(), uses=frozenset(), votes=False)
 """What binds data of which nobody has said anything."""
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A metrics service; its key is in the environment and nowhere else."""
+
+    kind: Literal["wandb", "trackio"]
+    project: str
+    address: str
+    """Such as https://api.wandb.ai."""
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -40,6 +51,10 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """The data sets, for this peer's own records."""
     dp: DpRules | None = None
     """How the built-in trainer keeps records private, where the policy demands it: every update needs a receipt."""
+    services: tuple[Service, ...] = ()
+    """Metrics services outside the run that are told this peer's own figures."""
+    figures_to: tuple[str, ...] = ()
+    """Addresses of such services that the policy names."""
     charter: str | None = None
     """Charter file; fetched from the peer joined if left out."""
     run_id: str | None = None

@@ -54,6 +54,8 @@ from swarm.node.private_training import PrivateTraining
 from swarm.node.reach import Reach, Reaching
 from swarm.node.reports import Reports
 from swarm.node.shared import SharedVectors
+from swarm.node.sinks.base import Author
+from swarm.node.sinks.services import Services
 from swarm.node.spawn import write_cause
 from swarm.node.startup import Startup
 from swarm.sovereignty.gate import Gate
@@ -93,6 +95,7 @@ class Node:
         self._engine_for_progress: Engine | None = None
         self._portrait: Portrait | None = None
         """What this peer publishes of itself, once there is a run."""
+        self._services = Services(self._say)
         self._private = None if config.dp is None else PrivateTraining(config.dp, self._state, self._sink)
         self._reports = Reports(self._sink, self._startup, self._private)
         self._keeping: list[asyncio.Task[None]] = []
@@ -233,6 +236,9 @@ class Node:
         gate = session.make_gate(self._config, run, payload.region, self._ledger, budget)
         self._reports.judged_by(gate)
         session.begin(self._config, self._ledger, store, payload.member, self._sink)
+        author = Author(run.id, run.charter.run.name, self._identity.peer_id, payload.region)
+        self._services.open(self._config.services, gate, self._ledger, author)
+        self._stack.push_async_callback(self._services.close)
         door = AuditedTransport(transport, self._ledger, gate.standing)
         caller = Caller(door, wire.Hello(run.id, passports.encode(passport)))
         relayed = Relayed(transport, caller, self._identity, run.id)
@@ -275,7 +281,7 @@ class Node:
                 run_id=run.id,
                 region=payload.region,
                 member=payload.member,
-                address=_best_address(reach.addresses),
+                address=reach.shown_address,
                 min_contributors=run.charter.reduce.least_members,
                 electors=len(run.charter.genesis.peers),
                 witnesses=len(run.charter.genesis.witnesses),
@@ -326,7 +332,7 @@ class Node:
         rounds = asyncio.create_task(self._rounds(engine, link))
         told = asyncio.create_task(self._stopping.wait())
         tasks = (listening, rounds, told)
-        keeping = (watching, *engine.keeping, *self._keeping)
+        keeping = (watching, *engine.keeping, *self._keeping, *self._services.tasks)
         try:
             await asyncio.wait((*tasks, *keeping), return_when=asyncio.FIRST_COMPLETED)
             for task in (*keeping, listening, rounds):
@@ -352,12 +358,15 @@ class Node:
     async def _rounds(self, engine: Engine, link: NodeEnd) -> None:
         await link.hello
         await engine.come_up()
+        if self._private is not None:
+            await self._private.heed_records(engine.load_record, engine.head.round, self._identity.peer_id)
         await engine.run(link, self._config.max_rounds)
 
     def _sink(self, event: events.AnyEvent) -> None:
         self._log(event)
         if self._portrait is not None:
             self._portrait.see(unix_s(), event)
+        self._services.see(event)
         counted = self._startup.see(event)
         if counted is not None:
             self._log(counted)
@@ -374,12 +383,6 @@ async def _leave(engine: Engine) -> None:
     await asyncio.gather(leaving, return_exceptions=True)
     if engine.ctx is not None:
         engine.ctx.close()
-
-
-def _best_address(addresses: Sequence[str]) -> str:
-    """The address to show people: one that other machines can use, if there is one."""
-    outside = [text for text in addresses if "/127.0.0.1/" not in text]
-    return (outside or list(addresses) or [""])[0]
 
 
 def run_node(config: NodeConfig) -> int:

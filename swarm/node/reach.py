@@ -51,6 +51,12 @@ class Reach:
     host: str = ""
     """Where others see it; empty while that is unknown."""
 
+    @property
+    def shown_address(self) -> str:
+        """The address to show people: one that other machines can use, if there is one."""
+        outside = [text for text in self.addresses if "/127.0.0.1/" not in text]
+        return (outside or list(self.addresses) or [""])[0]
+
 
 class Reaching:
     """Asks, and says what has changed."""

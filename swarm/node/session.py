@@ -26,7 +26,7 @@ def make_gate(config: NodeConfig, run: Run, region: str, ledger: Ledger, budget:
         region=region,
         label=config.restrictions.label,
         min_contributors=run.least_members,
-        policy=InForce(config.policy, config.restrictions),
+        policy=InForce(config.policy, config.restrictions, frozenset(config.figures_to)),
         budget=budget,
         decided=decided,
         held_out=config.held_out,

@@ -7,6 +7,7 @@ by the newest `policy` entry before them.
     permit/update/7/allowed/<policy>/<basis>          round 7; the basis is the base and the attempt it was made for
     denied/update/7/purpose_mismatch/<policy>/<basis>
     permit/verdict/7/verdict_only/<policy>/-          its word on a new base: one bit, and no loss
+    permit/figures/0/allowed/<policy>/-               to a metrics service outside the run, once a start
     policy/<policy>                                   from here on this policy is in force (swarm.sovereignty.trained)
 """
 
@@ -26,7 +27,7 @@ class Decision:
 
     verdict: Literal["permit", "denied"]
     subject: str
-    """`update`, `aggregate` or `verdict`."""
+    """`update`, `aggregate`, `verdict` or `figures`."""
     round: int
     code: Reason
     policy: str

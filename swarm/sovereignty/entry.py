@@ -36,7 +36,7 @@ class ForConsortium(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Fields in the order of canonical JSON."""
 
     peer: str
-    """The recipient's peer id, or "directory" for announcements."""
+    """The recipient's peer id, "directory" for announcements, or the address of a metrics service."""
     permit: str
     """Id of the permit the gate gave."""
 

@@ -18,6 +18,8 @@ Rules, in order:
      changed is told only where the data is `open`.
   6. Who watches and takes no part gets records and published figures: in members' runs with a passport only, and no
      loss where the data is `private`.
+  7. A metrics service outside the run gets this peer's own figures if the policy names its address, and a loss only of
+     `open` data that is under no protection.
 """
 
 import math
@@ -58,6 +60,8 @@ class InForce:
     """Hex SHA-256 (`Policy.digest`)."""
     restrictions: Restrictions
     """Of all the data together."""
+    figures_to: frozenset[str] = frozenset()
+    """Addresses of metrics services outside the run."""
 
 
 class Gate:
@@ -282,6 +286,23 @@ class Gate:
             )
         return self._permit("observation", frozenset({Kind.OBSERVED}), frozenset({recipient}))
 
+    def check_figures(self, *, address: str) -> Permit | Denied:
+        """Whether this peer's own figures may go to a metrics service outside the run; on record, once for each."""
+        denied = None
+        if address not in self._policy.figures_to:
+            named = ", ".join(sorted(self._policy.figures_to)) or "none"
+            denied = self._deny(
+                Reason.SERVICE_NOT_NAMED, f"no figures may go to {address}: the policy's figures_to names {named}"
+            )
+        self._record("figures", 0, denied)
+        return denied or self._permit(f"figures/{address}", frozenset({Kind.FIGURES}), frozenset({address}))
+
+    @property
+    def may_tell_loss_outside(self) -> bool:
+        """Whether figures for a service outside the run may hold the training loss."""
+        bound = self._policy.restrictions
+        return bound.label is Label.OPEN and not bound.privacy and self._budget is None
+
     @property
     def may_tell_loss(self) -> bool:
         """Whether this peer's training loss may be published: it is derived from the data."""
@@ -315,7 +336,7 @@ class Gate:
         self._decided(decision)
 
     @staticmethod
-    def _permit(id: str, kinds: frozenset[Kind], peers: frozenset[PeerId] | None, region: str = "") -> Permit:
+    def _permit(id: str, kinds: frozenset[Kind], peers: frozenset[str] | None, region: str = "") -> Permit:
         return Permit(permits._GATE_TOKEN, id, kinds, peers, region)  # pyright: ignore[reportPrivateUsage]
 
 

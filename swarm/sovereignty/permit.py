@@ -3,8 +3,6 @@
 from dataclasses import InitVar, dataclass
 from enum import StrEnum
 
-from swarm.identity.peer_id import PeerId
-
 
 class Kind(StrEnum):
     """What a frame is, as the ledger names it."""
@@ -24,6 +22,8 @@ class Kind(StrEnum):
     """Encrypted for somebody else: from one end of a relayed stream, or passed on for others."""
     OBSERVED = "observed"
     """Records and this peer's own figures, for somebody who watches and takes no part."""
+    FIGURES = "figures"
+    """This peer's own figures, for a metrics service outside the run that its policy names."""
     MASK = "mask"
     """A self-mask of a secure sum, this peer's or one passed on: it opens the sum of all, and nobody's part."""
     SUM = "sum"
@@ -39,6 +39,7 @@ PROTOCOL_KINDS = frozenset(Kind) - {
     Kind.UPDATE,
     Kind.VERDICT,
     Kind.OBSERVED,
+    Kind.FIGURES,
     Kind.DECISION,
 }
 """Kinds that carry no single update and no fresh aggregate, and go to peers that take part."""
@@ -51,7 +52,8 @@ class Permit:
     token: InitVar[object]
     id: str
     kinds: frozenset[Kind]
-    peers: frozenset[PeerId] | None
+    peers: frozenset[str] | None
+    """Peer ids, or the one address of a service outside the run."""
     region: str = ""
     """Where it must stay, relays included; empty for what may cross borders."""
 
@@ -59,7 +61,7 @@ class Permit:
         if token is not _GATE_TOKEN:
             raise TypeError("a Permit is made by swarm.sovereignty.gate.Gate and nowhere else")
 
-    def covers(self, kind: Kind, peer: PeerId) -> bool:
+    def covers(self, kind: Kind, peer: str) -> bool:
         """Whether a frame of `kind` may go to `peer`; `peers` None means anyone admitted."""
         return kind in self.kinds and (self.peers is None or peer in self.peers)
 

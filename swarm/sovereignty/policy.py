@@ -36,6 +36,8 @@ POLICY_VERSION = 2
 MAX_POLICY_BYTES = 1_048_576
 MAX_DATASETS = 128
 MAX_TEXT_CHARACTERS = 200
+MAX_SERVICES = 16
+_ADDRESS = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+")
 DATA_SUFFIXES = (".txt", ".jsonl", ".parquet")
 
 
@@ -77,14 +79,18 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     dp: DpRules | None = None
     isolation: str = NONE
     """The trainer's isolation below which nothing is trained: a level of `swarm.isolation.levels`."""
+    figures_to: tuple[str, ...] = ()
+    """Addresses of metrics services outside the run that this peer's own figures may go to."""
     origin: str = ""
     """Where the policy was read from, for messages; not part of the file."""
 
     @property
     def digest(self) -> str:
         """Hex SHA-256 of the policy in canonical JSON (RFC 8785): what decisions name as the policy they follow."""
-        content = msgspec.structs.replace(self, origin="")
-        return hashlib.sha256(rfc8785.dumps(msgspec.to_builtins(content))).hexdigest()
+        content = msgspec.to_builtins(msgspec.structs.replace(self, origin=""))
+        if not self.figures_to:
+            del content["figures_to"]  # a policy that names none has the digest it always had
+        return hashlib.sha256(rfc8785.dumps(content)).hexdigest()
 
 
 OPEN_ONLY = Policy(version=2, datasets=(), origin="the built-in open-only policy")
@@ -102,6 +108,7 @@ class _PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dataset: tuple[Dataset, ...]
     isolation: str = NONE
     dp: DpRules | None = None
+    figures_to: tuple[str, ...] = ()
 
 
 class _Versioned(msgspec.Struct, frozen=True):
@@ -213,7 +220,12 @@ def _decode(data: bytes, path: Path) -> Policy:
     except (ValueError, msgspec.DecodeError, RecursionError) as error:
         raise PolicyError(f"{path} is not TOML: {error}", Reason.NOT_TOML) from None
     return Policy(
-        version=parsed.version, datasets=parsed.dataset, dp=parsed.dp, isolation=parsed.isolation, origin=str(path)
+        version=parsed.version,
+        datasets=parsed.dataset,
+        dp=parsed.dp,
+        isolation=parsed.isolation,
+        figures_to=parsed.figures_to,
+        origin=str(path),
     )
 
 
@@ -243,6 +255,11 @@ def _check(policy: Policy, path: Path) -> None:
             value = getattr(policy.dp, key)
             if not (math.isfinite(value) and value > 0):
                 raise PolicyError(f"{path}: dp.{key} is {value}, expected a number above 0")
+    if len(policy.figures_to) > MAX_SERVICES:
+        raise PolicyError(f"{path}: figures_to names {len(policy.figures_to)} addresses, at most {MAX_SERVICES}")
+    for address in policy.figures_to:
+        if not _ADDRESS.fullmatch(address):
+            raise PolicyError(f"{path}: figures_to: {address!r} is not of the form https://HOST[:PORT]")
     if len(policy.datasets) > MAX_DATASETS:
         raise PolicyError(f"{path}: {len(policy.datasets)} data sets, at most {MAX_DATASETS}; one may have many files")
     names: set[str] = set()

@@ -54,4 +54,6 @@ class Reason(StrEnum):
     """Too few members are there for a secure sum to hide this peer's update in."""
     VERDICT_ONLY = "verdict_only"
     """Allowed: that a candidate base is accepted or rejected, and not by how much its loss has changed."""
+    SERVICE_NOT_NAMED = "service_not_named"
+    """Figures for a metrics service outside the run that the policy's `figures_to` does not name."""
     NOT_ADMITTED = "not_admitted"
