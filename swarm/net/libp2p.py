@@ -36,6 +36,8 @@ _TICKET_LIMIT_S = 5.0
 _DIAL_BACK_LIMIT_S = 2 * DIAL_LIMIT_S + 2.0
 _MAX_DIALLING_BACK = 16
 """Questions to dial back that are seen to at once; more are refused."""
+_MAX_TICKETS = 1024
+"""Of other peers, that are kept; whoever was dialled longest ago is asked for another one."""
 _NO_LANE_S = 60.0
 """How long a peer that could not be dialled directly is reached over libp2p before that is tried again."""
 _GONE = (OSError, asyncio.IncompleteReadError, P2PDaemonError, RuntimeError)
@@ -133,7 +135,9 @@ class LibP2PTransport:
         lane = await self._lane(peer)
         if lane is not None:
             return lane
-        self._no_lane_until_s[peer] = monotonic_s() + _NO_LANE_S
+        now_s = monotonic_s()
+        self._no_lane_until_s = {each: at_s for each, at_s in self._no_lane_until_s.items() if at_s > now_s}
+        self._no_lane_until_s[peer] = now_s + _NO_LANE_S
         self._say(f"no direct lane to {peer}: its parts go over libp2p, at several times the processor time")
         return await self.open(peer)
 
@@ -147,6 +151,8 @@ class LibP2PTransport:
             except StreamLostError:
                 continue
             self._tickets[peer] = current
+            if len(self._tickets) > _MAX_TICKETS:
+                del self._tickets[next(iter(self._tickets))]
             return lane
         return None
 

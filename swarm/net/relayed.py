@@ -108,7 +108,9 @@ class Relayed:
             finally:
                 arranging.close()
         except (StreamLostError, ProtocolError, TimeoutError):
-            self._no_punch_until_s[peer] = monotonic_s() + _NO_PUNCH_S
+            now_s = monotonic_s()
+            self._no_punch_until_s = {each: at_s for each, at_s in self._no_punch_until_s.items() if at_s > now_s}
+            self._no_punch_until_s[peer] = now_s + _NO_PUNCH_S
             return None
 
     def _relays_of(self, peer: PeerId) -> Sequence[PeerId]:

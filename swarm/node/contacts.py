@@ -53,10 +53,12 @@ class Contacts:
         """Dials peers as the directory shows them, so that this peer needs the bootstrap node no longer."""
         dialled: set[tuple[PeerId, tuple[str, ...]]] = set()
         while True:
-            for peer, entry in self._engine.announced().items():
-                if peer != self._transport.peer_id and (peer, entry.addresses) not in dialled and entry.addresses:
-                    dialled.add((peer, entry.addresses))
-                    await self._dial(peer, entry.addresses)
+            announced = {(peer, entry.addresses) for peer, entry in self._engine.announced().items()}
+            dialled &= announced  # who has left and comes again is dialled again
+            for peer, addresses in sorted(announced - dialled):
+                if peer != self._transport.peer_id and addresses:
+                    await self._dial(peer, addresses)
+            dialled |= announced
             await self._book.save()
             await asyncio.sleep(_CONNECT_EVERY_S)
 

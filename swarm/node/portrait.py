@@ -3,6 +3,8 @@
 Two tiers, as in an export of the ledger: figures for everybody who may watch, recipients for the consortium only.
 """
 
+import msgspec
+
 from swarm import events
 from swarm.identity.key import Identity
 from swarm.identity.peer_id import PeerId
@@ -12,6 +14,8 @@ from swarm.telemetry.facts import Facts, PeerFacts, apply, value_of
 from swarm.telemetry.seen import Logged, Recipient
 
 ROUNDS_TOLD = 12
+ROUNDS_KEPT = 2 * ROUNDS_TOLD
+"""Those that this peer was not in are kept, and not told."""
 
 
 class Portrait:
@@ -24,7 +28,9 @@ class Portrait:
 
     def see(self, at: float, event: events.AnyEvent) -> None:
         """Takes one event; `at` in Unix seconds."""
-        self._facts = apply(self._facts, Logged(peer=self._identity.peer_id, at=at, event=event))
+        facts = apply(self._facts, Logged(peer=self._identity.peer_id, at=at, event=event))
+        told = sorted(facts.rounds)[-ROUNDS_KEPT:]
+        self._facts = msgspec.structs.replace(facts, rounds={number: facts.rounds[number] for number in told})
 
     def sealed(self, now_s: float, *, may_tell_loss: bool, with_links: bool) -> wire.Sealed:
         """The signed summary as of now."""

@@ -7,6 +7,7 @@ Arrival order differs from the sender's order, and a cut stream loses what was o
 instead of chaining them: `tapestry audit reconcile` matches them with the sender's ledger entry by entry.
 """
 
+from collections import OrderedDict
 from pathlib import Path
 
 from swarm.errors import ProtocolError, StateError
@@ -19,6 +20,8 @@ from swarm.sovereignty.signed import Receipt, Signed
 RECEIPTS_NAME = "receipts"
 MAX_AT_ONCE = 16
 """Receipts in one frame."""
+MAX_UNSENT_PEERS = 256
+"""For so many peers at once receipts are kept in memory that they have not taken."""
 
 
 class Receipts:
@@ -30,7 +33,8 @@ class Receipts:
         self._identity = identity
         self._run_id = run_id
         self._numbers: dict[PeerId, int] = {}
-        self._unsent: dict[PeerId, list[Signed]] = {}
+        self._unsent: OrderedDict[PeerId, list[Signed]] = OrderedDict()
+        """Of those who have left for good the files have them too: beyond `MAX_UNSENT_PEERS` the oldest go."""
         self._counted: dict[PeerId, tuple[int, int]] = {}
         """Of each peer that countersigns: number of its newest receipt, and frames on all of them."""
         try:
@@ -41,7 +45,7 @@ class Receipts:
 
     def countersign(self, inbox: Inbox, sender: PeerId, at: float) -> tuple[Signed, ...]:
         """The receipts `sender` has not taken yet, the newest made of what waits in the inbox. Raises StateError."""
-        unsent = self._unsent.setdefault(sender, [])
+        unsent = self._unsent.get(sender, [])
         fresh: list[Signed] = []
         while len(unsent) + len(fresh) < MAX_AT_ONCE and (frames := inbox.take(sender)):
             number = self._number(sender) + 1
@@ -52,7 +56,10 @@ class Receipts:
             self._numbers[sender] = number
         if fresh:
             statements.append(self._given / f"{sender}.jsonl", fresh)
-            unsent += fresh
+            self._unsent[sender] = unsent = [*unsent, *fresh]
+            self._unsent.move_to_end(sender)
+            if len(self._unsent) > MAX_UNSENT_PEERS:
+                self._unsent.popitem(last=False)
         return tuple(unsent)
 
     def taken(self, sender: PeerId) -> None:

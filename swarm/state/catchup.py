@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from swarm import events
+from swarm.clock import monotonic_s
 from swarm.errors import NetworkError, ProtocolError
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
@@ -18,6 +19,7 @@ from swarm.net.calls import Caller
 from swarm.net.transport import StreamLostError
 from swarm.state.chain import Mark, keep
 from swarm.state.download import Download
+from swarm.state.fetching import fetch_records
 from swarm.state.head import Head, apply_results, unchanged
 from swarm.state.partial import Partials, Target
 from swarm.state.records import Decided
@@ -31,6 +33,8 @@ _STATUS_LIMIT_S = 2.0
 """Who takes longer to say where it stands is asked for the rest last."""
 _ASK_LIMIT_S = 5.0
 _STALL_LIMIT_S = 10.0
+_SLOWEST_BYTES_PER_S = 500_000.0
+"""Whoever gives the means of a round more slowly than this leaves the rest of them to the next donor."""
 _MOST_LOOKS = 5
 """A swarm whose rounds are quicker than a look is not chased for ever: its leader hands over the last records."""
 
@@ -174,35 +178,12 @@ class CatchUp:
 
     async def _records(self, donor: PeerId, mark: Mark) -> list[Decided]:
         """Records after `mark` that this donor has, as far as they verify."""
-        decided: list[Decided] = []
-        while True:
-            got_any = False
-            try:
-                stream = await self._caller.open(donor, wire.GetRecords(mark.round + 1), _ASK_LIMIT_S)
-            except StreamLostError:
-                return decided
-            try:
-                while True:
-                    async with asyncio.timeout(_STALL_LIMIT_S):
-                        answer = await stream.receive(
-                            wire.RecordIs | wire.Missing | wire.Refusal, wire.MAX_CONTROL_BYTES
-                        )
-                    if isinstance(answer, wire.Refusal):
-                        raise ProtocolError(answer.reason)
-                    if isinstance(answer, wire.Missing):
-                        break
-                    item = mark.verify(self._run, answer.record)
-                    self._received += len(answer.record)
-                    decided.append(item)
-                    mark = self._mark_after(mark, item)
-                    got_any = True
-            except (StreamLostError, ProtocolError, TimeoutError) as error:
-                self._say(f"{donor} gave records up to round {mark.round}: {error or 'then it stalled'}")
-                return decided
-            finally:
-                stream.close()
-            if not got_any:
-                return decided
+        decided, why = await fetch_records(self._run, self._caller, donor, mark)
+        self._received += sum(len(item.record) for item in decided)
+        if why:
+            last = decided[-1].value.round if decided else mark.round
+            self._say(f"{donor} gave records up to round {last}: {why}")
+        return decided
 
     async def _replay(self, head: Head, decided: Sequence[Decided]) -> Head | None:
         """Applies the missed rounds' results one after another; None if somebody's bytes are not to be had."""
@@ -228,30 +209,38 @@ class CatchUp:
         return head
 
     async def _results(self, item: Decided) -> list[Buffer] | None:
-        chunks = range(self._run.grid.chunks)
-        request = wire.GetResults(item.value.round, item.digest, tuple(chunks))
-        limit_bytes = self._run.encoded_bytes(0) + wire.MAX_CHUNK_OVERHEAD_BYTES
+        """The encoded means of a round; what one donor gave stays when another has to go on."""
+        results: list[Buffer] = []
         for donor in self._donors:
-            results: list[Buffer] = []
-            try:
-                stream = await self._caller.open_bulk(donor, request, _ASK_LIMIT_S)
-            except StreamLostError:
-                continue
-            try:
-                for chunk in chunks:
-                    async with asyncio.timeout(_STALL_LIMIT_S):
-                        answer = await stream.receive(wire.ChunkResult, limit_bytes)
-                    if result_digest(answer.contributors, answer.data) != item.value.chunk_digests[chunk]:
-                        raise ProtocolError("a result that is not the one its quorum signed")
-                    self._run.codec.check(answer.data, self._run.grid.length(chunk))
-                    results.append(bytes(answer.data))
-                    self._received += len(answer.data)
-            except (StreamLostError, ProtocolError, TimeoutError):
-                continue
-            finally:
-                stream.close()
-            return results
+            await self._results_of(donor, item, results)
+            if len(results) == self._run.grid.chunks:
+                return results
         return None
+
+    async def _results_of(self, donor: PeerId, item: Decided, results: list[Buffer]) -> None:
+        """Adds to `results` what this donor gives of the rest, in order, each mean checked against its digest."""
+        run = self._run
+        chunks = range(len(results), run.grid.chunks)
+        until_s = monotonic_s() + _STALL_LIMIT_S + sum(map(run.encoded_bytes, chunks)) / _SLOWEST_BYTES_PER_S
+        request = wire.GetResults(item.value.round, item.digest, tuple(chunks))
+        limit_bytes = run.encoded_bytes(0) + wire.MAX_CHUNK_OVERHEAD_BYTES
+        try:
+            stream = await self._caller.open_bulk(donor, request, _ASK_LIMIT_S)
+        except StreamLostError:
+            return
+        try:
+            for chunk in chunks:
+                async with asyncio.timeout(max(0.0, min(_STALL_LIMIT_S, until_s - monotonic_s()))):
+                    answer = await stream.receive(wire.ChunkResult, limit_bytes)
+                self._received += len(answer.data)
+                if result_digest(answer.contributors, answer.data) != item.value.chunk_digests[chunk]:
+                    raise ProtocolError("a result that is not the one its quorum signed")
+                run.codec.check(answer.data, run.grid.length(chunk))
+                results.append(bytes(answer.data))
+        except (StreamLostError, ProtocolError, TimeoutError):
+            return
+        finally:
+            stream.close()
 
     async def _download(self, mark: Mark) -> Head | None:
         """The state at `mark`; None if the donors cannot complete it."""

@@ -6,13 +6,14 @@ is written at a time, and if rounds are quicker than the disk, those in between 
 far behind that the results after it are pruned: then `keep` waits.
 
 The residual (what quantising or a missed round took from this peer's updates) is local and in no record. It is saved
-in int8, a quarter of its size, before the checkpoint; what that rounds away is a hundredth of it. A crash between a
-commit and that save loses it, as it loses the current inner steps.
+in int8, a quarter of its size, at once and beside any checkpoint that is being written; what that rounds away is a
+hundredth of it. A crash between a commit and that save loses it, as it loses the current inner steps.
 """
 
 import asyncio
 import struct
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
 
 import blake3
 import numpy as np
@@ -21,6 +22,7 @@ from swarm import events
 from swarm.clock import monotonic_s
 from swarm.errors import ProtocolError, StateError
 from swarm.identity.peer_id import PeerId
+from swarm.net.tasks import all_of
 from swarm.state.archive import Archive
 from swarm.state.head import Head
 from swarm.state.run import Run
@@ -33,6 +35,35 @@ _BLOCK_ELEMENTS = 128
 _HEADER = struct.Struct("<Q32s")
 """The round after which the residual is what is left over, and the BLAKE3 of what follows."""
 
+T = TypeVar("T")
+
+
+class _Newest(Generic[T]):
+    """The newest of what is to be written: one at a time, and what waits meanwhile makes way for what is newer."""
+
+    def __init__(self) -> None:
+        self._next: T | None = None
+        self._work = asyncio.Event()
+        self.at_rest = asyncio.Event()
+        """Set while nothing waits and nothing is being written."""
+        self.at_rest.set()
+
+    def put(self, item: T) -> None:
+        self._next = item
+        self.at_rest.clear()
+        self._work.set()
+
+    async def write_by(self, write: Callable[[T], Awaitable[None]]) -> None:
+        """Until cancelled."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            if self._next is not None:
+                item, self._next = self._next, None
+                await write(item)
+            if self._next is None:
+                self.at_rest.set()
+
 
 class Checkpoints:
     """One peer's checkpoints. `run` is a task of its own; `keep` hands it what to write."""
@@ -43,21 +74,14 @@ class Checkpoints:
         self._store = store
         self._sink = sink
         self._codec = make_codec("int8", _BLOCK_ELEMENTS)
-        self._next: tuple[Head, list[bytes]] | None = None
-        self._work = asyncio.Event()
-        self._at_rest = asyncio.Event()
-        self._at_rest.set()
+        self._heads = _Newest[Head]()
+        self._residuals = _Newest[list[bytes]]()
+        self._is_refused = False
+        """Whether the disk has refused the last residual, which is said once."""
 
     async def run(self) -> None:
-        """Writes what `keep` has handed over, the newest first and alone, until cancelled."""
-        while True:
-            await self._work.wait()
-            self._work.clear()
-            if self._next is not None:
-                (head, residual), self._next = self._next, None
-                await self._write(head, residual)
-            if self._next is None:
-                self._at_rest.set()
+        """Writes what `keep` has handed over, until cancelled. No residual waits for a snapshot."""
+        await all_of(self._residuals.write_by(self._write_residual), self._heads.write_by(self._write_snapshot))
 
     async def keep(self, head: Head, residual_N: np.ndarray) -> None:
         """Hands over a head and its residual, float32 [N]; returns when the residual's memory may be changed again.
@@ -65,15 +89,16 @@ class Checkpoints:
         The writing itself goes on beside. Yields between chunks.
         """
         if head.round - self._newest >= MAX_LAG_ROUNDS:
-            await self._at_rest.wait()
+            await self._heads.at_rest.wait()
         residual = await self._encoded(head.round, residual_N) if self._store.keeps_residual else []
-        self._next = (head, residual)
-        self._at_rest.clear()
-        self._work.set()
+        if residual:
+            self._residuals.put(residual)
+        self._heads.put(head)
 
     async def finish(self) -> None:
         """Returns once all that was handed over is on disk, or was refused by it."""
-        await self._at_rest.wait()
+        await self._residuals.at_rest.wait()
+        await self._heads.at_rest.wait()
 
     def residual_at(self, head: Head) -> np.ndarray:
         """What was left over when this peer last stopped, float32 [N]; zeros if that is not known at `head`."""
@@ -91,17 +116,25 @@ class Checkpoints:
     def _newest(self) -> int:
         return next(iter(self._store.snapshots()), 0)
 
-    async def _write(self, head: Head, residual: list[bytes]) -> None:
+    async def _write_snapshot(self, head: Head) -> None:
         began_s = monotonic_s()
         try:
-            if residual:
-                await self._store.save_residual(residual)
             if head.round not in self._store.snapshots():
                 await self._store.save_snapshot(head.round, (head.base_N, *head.outer_VN))
         except StateError as error:
             self._sink(events.CheckpointFailed(round=head.round, reason=str(error), newest=self._newest))
             return
         self._sink(events.CheckpointSaved(round=head.round, seconds=monotonic_s() - began_s))
+
+    async def _write_residual(self, residual: list[bytes]) -> None:
+        try:
+            await self._store.save_residual(residual)
+        except StateError as error:
+            if not self._is_refused:
+                self._say(f"what is left over of this peer's updates was not saved: {error}")
+            self._is_refused = True
+        else:
+            self._is_refused = False
 
     async def _encoded(self, round_number: int, residual_N: np.ndarray) -> list[bytes]:
         grid, digest, chunks = self._run.grid, blake3.blake3(), list[bytes]()

@@ -8,23 +8,17 @@ passports that a member mints make no chain heavier, and all openly admitted pee
 Everything is verified before it counts: records from the last one both have, under the electorate that one left.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from swarm.errors import ProtocolError
 from swarm.identity.peer_id import PeerId
-from swarm.net import wire
 from swarm.net.calls import Caller
-from swarm.net.transport import StreamLostError
 from swarm.state.chain import Mark, kept_mark
+from swarm.state.fetching import fetch_records
 from swarm.state.records import Decided, Value
 from swarm.state.roster import Roster
 from swarm.state.run import Run
 from swarm.state.store import Store
-
-_ASK_LIMIT_S = 5.0
-_STALL_LIMIT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -78,7 +72,7 @@ async def find_fork(
         start = max(0, min(our_round, their_round) - back)
         mark = kept_mark(run, store.load_record, start)
         if mark is not None:
-            theirs = await _records(run, caller, donor, mark)
+            theirs, _ = await fetch_records(run, caller, donor, mark)
             if theirs:
                 return _parted(run, store, mark, theirs, our_round)
         if start == 0:
@@ -104,31 +98,6 @@ def _kept_records(run: Run, store: Store, mark: Mark, last: int) -> list[Decided
         found.append(mark.verify(run, data))
         mark = Mark.after(run, found[-1])
     return found
-
-
-async def _records(run: Run, caller: Caller, donor: PeerId, mark: Mark) -> list[Decided]:
-    """The donor's records after `mark`, as far as they verify."""
-    found: list[Decided] = []
-    while True:
-        before = len(found)
-        try:
-            stream = await caller.open(donor, wire.GetRecords(mark.round + 1), _ASK_LIMIT_S)
-        except StreamLostError:
-            return found
-        try:
-            while True:
-                async with asyncio.timeout(_STALL_LIMIT_S):
-                    answer = await stream.receive(wire.RecordIs | wire.Missing | wire.Refusal, wire.MAX_CONTROL_BYTES)
-                if not isinstance(answer, wire.RecordIs):
-                    break
-                found.append(mark.verify(run, answer.record))
-                mark = Mark.after(run, found[-1])
-        except (StreamLostError, ProtocolError, TimeoutError):
-            return found
-        finally:
-            stream.close()
-        if len(found) == before:
-            return found
 
 
 def _term_of(chain: Sequence[Decided]) -> int:

@@ -15,6 +15,7 @@ from benchmarks.wan.lab import Lab
 from benchmarks.wan.privilege import become_root_of_a_user_namespace
 from benchmarks.wan.topology import Host, Topology, host_outer
 from swarm import events
+from swarm.errors import TapestryError
 from swarm.identity.key import Identity
 from tests.integration.papers import Papers
 from tests.integration.processes import Peer, Running, wait_for
@@ -90,8 +91,16 @@ def together(crew: Natted) -> list[events.RoundCommitted]:
 
 
 def main() -> None:
-    become_root_of_a_user_namespace()
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    try:
+        become_root_of_a_user_namespace()
+        play(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
+    except (TapestryError, AssertionError) as error:
+        print(f"failed: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def play(rounds: int) -> None:
+    """Prints what the three report. Raises TapestryError where no network can be built, AssertionError if they hang."""
     with tempfile.TemporaryDirectory() as folder, natted(Path(folder)) as crew:
         for peer in crew.peers.values():
             peer.wait_for(events.StateReady)

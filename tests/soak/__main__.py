@@ -30,11 +30,12 @@ def main() -> int:
     parser.add_argument("--nodes", type=int, default=10, help="at most, and in the undisturbed run")
     parser.add_argument("--calm-s", type=float, default=60.0, help="of the undisturbed run before it")
     parser.add_argument("--seed", type=int, default=0, help="what happens to whom")
+    parser.add_argument("--attribute", action="store_true", help="say by line what the elders' memory grew by")
     parser.add_argument("--keep", type=Path, help="a new folder for the peers' state, kept afterwards")
     given = parser.parse_args()
     if given.nodes < FEWEST_NODES:
         parser.error(f"--nodes: at least {FEWEST_NODES}")
-    plan = Plan(given.nodes, given.minutes, given.calm_s, given.seed)
+    plan = Plan(given.nodes, given.minutes, given.calm_s, given.seed, given.attribute)
     again = f"python -m tests.soak --minutes {plan.minutes:g} --nodes {plan.nodes} --calm-s {plan.calm_s:g}"
     again += f" --seed {plan.seed}"
     with tempfile.TemporaryDirectory(prefix="soak-") as scratch:

@@ -38,6 +38,8 @@ class Crew:
         self.pids: dict[str, int] = {}
         """Of the families that run."""
         self._starting: set[str] = set()
+        self.traced: frozenset[str] = frozenset()
+        """Whose nodes say what their memory is made of."""
         self._killed: set[int] = set()
         self._dying: dict[str, list[int]] = {}
         """Processes that must be gone before a peer can come back."""
@@ -86,7 +88,7 @@ class Crew:
         )
         self.known.add(name)
         self._starting.add(name)
-        self._template.start(Start(name, node, trainer))
+        self._template.start(Start(name, node, trainer, traced=name in self.traced))
 
     def kill(self, name: str, part: str | None = None) -> None:
         """SIGKILL, for a whole peer or one of its processes; the rest of it has to end by itself."""

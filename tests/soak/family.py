@@ -20,6 +20,7 @@ from swarm.net.lifeline import die_with_parent
 from swarm.node import __main__ as node
 from swarm.node.config import NodeConfig
 from swarm.node.spawn import make_shared_fd
+from tests.soak.attribution import trace
 
 NODE, TRAINER = "soak-node", "soak-trainer"
 """Names of the processes in /proc/PID/comm; a daemon is called "p2pd"."""
@@ -27,7 +28,9 @@ STDERR = "stderr"
 """File in the state folder that takes what the processes print."""
 
 
-def run_family(node_config: NodeConfig, trainer_config: TrainerConfig, parent_pid: int) -> NoReturn:
+def run_family(
+    node_config: NodeConfig, trainer_config: TrainerConfig, parent_pid: int, *, traced: bool = False
+) -> NoReturn:
     """Runs a peer in this process, just forked, until its node or its trainer has ended; exits with the node's code."""
     die_with_parent(parent_pid)
     folder = Path(node_config.state)
@@ -37,8 +40,15 @@ def run_family(node_config: NodeConfig, trainer_config: TrainerConfig, parent_pi
     shared = {"parent_pid": os.getpid(), "shared_fd": make_shared_fd()}
     node_config = msgspec.structs.replace(node_config, control_fd=node_end.fileno(), **shared)
     trainer_config = msgspec.structs.replace(trainer_config, control_fd=trainer_end.fileno(), **shared)
+
     # `detach`, because the configuration carries the descriptor and its process owns it from then on.
-    node_pid = _fork(NODE, node.main, node_config, lambda: (trainer_end.close(), node_end.detach()))
+    def begin_node() -> None:
+        trainer_end.close()
+        node_end.detach()
+        if traced:
+            trace(folder)
+
+    node_pid = _fork(NODE, node.main, node_config, begin_node)
     trainer_pid = _fork(TRAINER, trainer.main, trainer_config, lambda: (node_end.close(), trainer_end.detach()))
     trainer_end.close()
     node_end.close()

@@ -27,6 +27,13 @@ class Plan:
     minutes: float
     calm_s: float
     seed: int
+    attribute: bool = False
+    """Whether elders' memory is to be attributed to lines."""
+
+    @property
+    def warm_up_s(self) -> float:
+        """Of the churn, at its beginning: nothing is judged by it."""
+        return min(WARM_UP_S, 60 * self.minutes / 4)
 
 
 @dataclass(frozen=True)
@@ -58,13 +65,15 @@ class Outcome:
     """Failed attempts, by reason."""
     refusals: Counter[str]
     """Frames refused, by reason."""
+    attributed: list[str] = field(default_factory=list[str])
+    """Lines of `attribution.py`."""
 
 
 def growth(samples: Samples, plan: Plan) -> Growth:
     """Lines through what was sampled after the warm-up, and those that broke their bound."""
     found = Growth()
     first_s = min((at for values in samples.values() for at, _ in values), default=0.0)
-    from_s = first_s + plan.calm_s + min(WARM_UP_S, 60 * plan.minutes / 4)
+    from_s = first_s + plan.calm_s + plan.warm_up_s
     for (whose, what), values in samples.items():
         line = trend([sample for sample in values if sample[0] >= from_s])
         if line is None:
@@ -93,6 +102,7 @@ def report(outcome: Outcome) -> str:
         *(f"use          {what}: {line}" for what, line in outcome.growth.trends.items()),
         *(f"GROWTH       {line}" for line in outcome.growth.grown),
         *(f"failed       {count} x {reason}" for reason, count in outcome.aborts.most_common(8)),
+        *outcome.attributed,
         *(f"refused      {count} x {reason}" for reason, count in outcome.refusals.most_common(8)),
     ]
     return "\n".join(lines)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.soak.attribution import Attribution
 from tests.soak.crew import Crew
 from tests.soak.goodput import Goodput, goodput, longest_gap_s, overlap_s
 from tests.soak.growth import usage
@@ -47,6 +48,10 @@ class Soak:
         self._elders = frozenset(genesis[:ELDERS])
         self._papers = Papers(folder / "papers", genesis)
         self._crew = Crew(folder, self._papers, self._draw)
+        self._attribution: Attribution | None = None
+        if plan.attribute:
+            self._crew.traced = self._elders
+            self._attribution = Attribution({name: self._crew.folder / name for name in sorted(self._elders)})
         self._watch = Watch(folder / "peers")
         self._joins = self._returns = 0
         self._kills: Counter[str] = Counter()
@@ -68,6 +73,7 @@ class Soak:
             calm = self._calm()
             churn, longest_s, majority_died = self._churn()
             settled_s = self._until_together(SETTLE_S)
+            self._mark()
             for name in sorted(self._elders):
                 self._samples[name, RECORDS] = [(at, float(kept)) for at, kept in self._watch.records.get(name, ())]
             return Outcome(
@@ -83,6 +89,7 @@ class Soak:
                 growth=growth(self._samples, self._plan),
                 aborts=self._watch.aborts,
                 refusals=self._watch.refusals,
+                attributed=[] if self._attribution is None else self._attribution.report(),
             )
         finally:
             self._crew.close()
@@ -97,7 +104,10 @@ class Soak:
     def _churn(self) -> tuple[Goodput, float, str]:
         """Goodput of the whole churn, the outage included; the longest gap outside the outage; how the outage went."""
         began, total_s = time.time(), 60 * self._plan.minutes
-        self._happen_for(total_s / 2)
+        warm_up_s = self._plan.warm_up_s
+        self._happen_for(warm_up_s)
+        self._mark()
+        self._happen_for(total_s / 2 - warm_up_s)
         outage_began = time.time()
         majority_died = self._lose_majority()
         outage_ended = time.time()
@@ -267,6 +277,12 @@ class Soak:
                     self._add(f"{name} {part}", pid, at)
         if self._crew.bootstrap.running is not None:
             self._add("bootstrap", self._crew.bootstrap.running.pid, at)
+
+    def _mark(self) -> None:
+        """Has the elders' nodes write down what they hold, if that was asked for."""
+        if self._attribution is not None:
+            pids = (self._crew.process(name, "node") for name in self._elders)
+            self._attribution.mark(pid for pid in pids if pid is not None)
 
     def _add(self, whose: str, pid: int, at: float) -> None:
         used = usage(pid)

@@ -29,6 +29,8 @@ class Start(msgspec.Struct, frozen=True, tag=True):
     name: str
     node: NodeConfig
     trainer: TrainerConfig
+    traced: bool = False
+    """Whether its node says what its memory is made of (`attribution.py`)."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
@@ -131,7 +133,7 @@ def fork_family(control: socket.socket, start: Start) -> None:
         from tests.soak.family import run_family
 
         control.close()
-        run_family(start.node, start.trainer, parent)
+        run_family(start.node, start.trainer, parent, traced=start.traced)
     tell(control, Started(start.name, pid))
 
 

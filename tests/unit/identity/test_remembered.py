@@ -37,3 +37,15 @@ def test_what_is_refused_is_judged_again() -> None:
         with pytest.raises(ValueError):
             remembered("a", 7)
     assert judged == [7, 7]
+
+
+def test_an_author_nobody_asks_about_is_forgotten_while_those_who_are_there_stay() -> None:
+    judged: list[str] = []
+    remembered = Remembered(judged.append, authors=4096, each=2)
+    for number in range(200):
+        remembered(f"gone {number}", "once")
+        for _ in range(20):
+            for author in ("a", "b", "c"):
+                remembered(author, author)
+    assert len(remembered) < 50, "as many as there are, and those that left lately"
+    assert [author for author in judged if author != "once"] == ["a", "b", "c"]

@@ -7,9 +7,10 @@ import pytest
 from swarm.errors import ProtocolError, StateError
 from swarm.sovereignty import statements
 from swarm.sovereignty.inbox import MAX_WAITING_FRAMES, Inbox
-from swarm.sovereignty.receipts import MAX_AT_ONCE, Receipts
+from swarm.sovereignty.receipts import MAX_AT_ONCE, MAX_UNSENT_PEERS, Receipts
 from swarm.sovereignty.reconcile import reconcile
 from swarm.sovereignty.signed import MAX_RECEIPT_FRAMES, Receipt
+from tests.simulation import peer_identity
 from tests.unit.sovereignty.ledgers import ADA, BO, CY, RUN_ID, Machine
 
 
@@ -136,6 +137,11 @@ def test_receipts_wait_until_they_are_taken_and_are_bounded(pair: tuple[Machine,
     assert bo.receipts.countersign(inbox, ADA.peer_id, 1.0) == made and not inbox.senders
     bo.receipts.taken(ADA.peer_id)
     assert bo.receipts.countersign(inbox, ADA.peer_id, 1.0) == ()
+    for number in range(MAX_UNSENT_PEERS + 2):
+        inbox.note(peer_identity(number).peer_id, b"word")
+        bo.receipts.countersign(inbox, peer_identity(number).peer_id, 2.0)
+    kept = [bo.receipts.countersign(inbox, peer_identity(number).peer_id, 3.0) for number in range(4)]
+    assert [len(each) for each in kept] == [0, 0, 1, 1], "who never takes them is forgotten, the files have them"
     for _ in range(MAX_WAITING_FRAMES + 5):
         inbox.note(ADA.peer_id, b"")
     taken = [inbox.take(ADA.peer_id) for _ in range(MAX_AT_ONCE + 1)]

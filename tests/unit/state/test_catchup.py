@@ -13,6 +13,7 @@ from swarm.identity.peer_id import PeerId
 from swarm.net import wire
 from swarm.net.audited import AuditedStream
 from swarm.net.memory import run_virtual
+from swarm.state.fetching import DONOR_LIMIT_S
 from swarm.state.partial import Target
 from swarm.state.run import Run
 from swarm.state.store import KEPT_ROUNDS
@@ -241,6 +242,58 @@ def test_results_that_nobody_signed_are_not_replayed(change: str) -> None:
         lonely = await crowd.catch_up(donors[:1], CHAIN[0].after)
         assert not lonely.replayed  # the state itself was downloaded instead, and verified
         assert_is(lonely.head, CHAIN[2].after)
+
+    run_virtual(main())
+
+
+def test_what_a_donor_gave_of_a_round_stays_when_another_goes_on() -> None:
+    crowd = Crowd(RUN, CHAIN)
+
+    async def give_one(stream: AuditedStream, request: wire.Request) -> bool:
+        if not isinstance(request, wire.GetResults):
+            return False
+        made, chunk = CHAIN[request.round - 1], request.chunks[0]
+        await stream.send(
+            wire.ChunkResult(chunk, made.value.contributors[chunk], made.results[chunk]), crowd.permit(stream.remote)
+        )
+        return True
+
+    async def main() -> None:
+        donors = [await crowd.add(50, give_one), await crowd.add(51, give_one), await crowd.add(52)]
+        caught = await crowd.catch_up(donors, CHAIN[0].after)
+        assert caught.replayed
+        assert_is(caught.head, CHAIN[2].after)
+        assert caught.bytes_received == sum(len(made.record) for made in CHAIN[1:]) + 2 * RUN.encoded_bytes_total
+
+    run_virtual(main())
+
+
+def test_a_donor_that_trickles_holds_nobody_up_for_long() -> None:
+    """It says it stands furthest, and gives one true record, or one true mean, every nine seconds."""
+    chain = make_chain(RUN, 20)
+
+    async def trickle(stream: AuditedStream, request: wire.Request) -> bool:
+        match request:
+            case wire.GetStatus():
+                await stream.send(wire.Status(10**6, bytes(32), 0, ""))
+                return True
+            case wire.GetRecords(first):
+                for made in chain[first - 1 :]:
+                    await asyncio.sleep(9)
+                    await stream.send(wire.RecordIs(made.record))
+                await stream.send(wire.Missing())
+                return True
+            case _:
+                return False
+
+    async def main() -> None:
+        crowd = Crowd(RUN, chain)
+        donors = [await crowd.add(50, trickle), await crowd.add(51)]
+        began_s = asyncio.get_running_loop().time()
+        caught = await crowd.catch_up(donors)
+        assert_is(caught.head, chain[-1].after)
+        # Once for the records, and once to see that nothing newer has come.
+        assert asyncio.get_running_loop().time() - began_s < 2 * DONOR_LIMIT_S
 
     run_virtual(main())
 

@@ -117,6 +117,26 @@ def test_keep_does_not_wait_for_the_disk_and_the_newest_wins() -> None:
     assert [event.round for event in said if isinstance(event, events.CheckpointSaved)] == [1, 3]
 
 
+def test_a_residual_does_not_wait_for_a_checkpoint_that_is_being_written() -> None:
+    """A kill in a long write would find the residual of the round before, which that round's update has used up."""
+
+    async def main() -> None:
+        store = SlowStore()
+        checkpoints = Checkpoints(RUN, ME, store, lambda event: None)
+        writing = asyncio.create_task(checkpoints.run())
+        for made in CHAIN[:2]:
+            await checkpoints.keep(made.after, RESIDUAL_N * made.after.round)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        residual_N, said = left_over(store, CHAIN[1].after)
+        assert store.taken == [] and said == []
+        assert np.allclose(residual_N, 2 * RESIDUAL_N, atol=0.02 * np.abs(RESIDUAL_N).max())
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+
+    asyncio.run(main())
+
+
 def test_rounds_wait_for_a_disk_that_falls_so_far_behind_that_their_results_would_be_pruned() -> None:
     async def main() -> None:
         store = SlowStore()
@@ -314,8 +334,9 @@ with (folder / "ballast").open("wb", buffering=0) as file:
             pass
     except OSError as error:
         print(error.strerror)
-(failed,) = saved(store, CHAIN[1].after)
+failed, said = sorted(saved(store, CHAIN[1].after), key=lambda event: type(event).__name__)
 print(failed.newest, failed.reason)
+print(said.text)
 try:
     asyncio.run(store.save_acceptor(b"vote" * 2000))
 except StateError as error:
@@ -339,9 +360,10 @@ def test_on_a_disk_that_is_really_full_the_checkpoint_before_stays(tmp_path: Pat
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
-    full, failed, vote, head, after = done.stdout.splitlines()
+    full, failed, residual, vote, head, after = done.stdout.splitlines()
     assert full == "No space left on device"
     assert failed.startswith("1 cannot write") and failed.endswith("No space left on device")
+    assert "not saved: cannot write" in residual and residual.endswith("No space left on device")
     assert vote.startswith("cannot write") and vote.endswith("acceptor: No space left on device")
     assert head == "1"
     assert after == "CheckpointSaved 2"
