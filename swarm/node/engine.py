@@ -269,6 +269,10 @@ class Engine:
     def head(self) -> Head:
         return self._context.head
 
+    def load_record(self, round_number: int) -> bytes | None:
+        """A record of this peer's chain; None if it is not here."""
+        return self._store.load_record(round_number)
+
     # --- rules --------------------------------------------------------------------------------------------------------
 
     @property

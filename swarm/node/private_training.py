@@ -1,14 +1,17 @@
 """A node's side of training under differential privacy: the budget, what is withheld, and what is published."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
 from swarm import events
 from swarm.charter.manifest import Charter
+from swarm.identity.peer_id import PeerId
 from swarm.node.messages import UpdateMade
 from swarm.node.spending import Private, Spending
 from swarm.sovereignty.policy import DpRules
 from swarm.sovereignty.privacy import Budget, budget_of
+from swarm.state.stated import newest_spending
 
 
 class PrivateTraining:
@@ -19,6 +22,7 @@ class PrivateTraining:
         self._state = state
         self._sink = sink
         self._is_spent = False
+        self._spending: Spending | None = None
 
     def budget(self, charter: Charter) -> Budget:
         """What the gate holds every update's receipt to."""
@@ -27,7 +31,17 @@ class PrivateTraining:
     def of_trainer(self, charter: Charter) -> Private:
         """What the link to the trainer withholds. Raises StateError when what was spent cannot be read."""
         step_tokens = charter.training.batch_size * charter.training.sequence_length
-        return Private(Spending(self._state, self._say), step_tokens)
+        self._spending = Spending(self._state, self._say)
+        return Private(self._spending, step_tokens)
+
+    async def heed_records(self, load_record: Callable[[int], bytes | None], head: int, me: PeerId) -> None:
+        """Holds the trainer's account to what this peer has stated on record: this state folder may be an older copy.
+
+        Raises StateError when the mark cannot be written.
+        """
+        stated = await asyncio.to_thread(newest_spending, load_record, head, me)
+        if stated is not None and self._spending is not None:
+            await self._spending.heed(stated)
 
     def tell(self, made: UpdateMade) -> None:
         """Says what the update's receipt says, until the budget is spent: that is said once."""

@@ -10,6 +10,7 @@ import pytest
 
 from swarm import events
 from swarm.errors import ProtocolError, StateError
+from swarm.identity.key import Identity
 from swarm.net import wire
 from swarm.node.link import NodeEnd
 from swarm.node.messages import FromTrainer, Progress, TrainerHello, UpdateMade, withheld
@@ -20,10 +21,12 @@ from swarm.node.spending import MARK, Private, Spending
 from swarm.node.work import Update
 from swarm.sovereignty.policy import DpRules
 from swarm.sovereignty.privacy import Receipt, Spent
+from swarm.state.records import Record
 from swarm.state.roster import read_join
 from swarm.state.run import Run
+from swarm.state.stated import newest_spending
 from tests.simulation import peer_identity
-from tests.unit.state.samples import ballot_led_by, join_of, small_charter, zero_head
+from tests.unit.state.samples import MadeRound, ballot_led_by, join_of, make_chain, small_charter, zero_head
 
 STEP_TOKENS = 128
 
@@ -50,12 +53,53 @@ def test_the_mark_outlives_restarts_and_refuses_an_account_that_was_put_back(tmp
     assert confirm(receipt(10, 0)) == receipt(10, 0)
     assert confirm(receipt(15)) == receipt(15)  # a killed trainer had charged two more
     assert confirm(None) is None and not said
-    assert confirm(receipt(17)) is None and "put back" in said[0]  # at least 18 were made
+    assert confirm(receipt(17)) is None and "older copy" in said[0]  # at least 18 were made
     assert confirm(receipt(20)) is None, "more steps on a wrong account do not make it right"
     assert confirm(receipt(24)) == receipt(24)
     (tmp_path / MARK).write_bytes(b"{")
     with pytest.raises(StateError, match="damaged"):
         Spending(tmp_path, said.append)
+
+
+def test_an_older_copy_of_the_whole_state_folder_is_held_to_what_is_on_record(tmp_path: Path) -> None:
+    """Account and mark are both as they were at step 4; the records that others hold state 40."""
+    run, me = Run(small_charter()), peer_identity(1)
+    chain = make_chain(run, 3)
+    records = {made.value.round: made.record for made in chain}
+    records[2] = stating(chain[1], me, receipt(40).spent)
+    said: list[events.AnyEvent] = []
+    training = PrivateTraining(DpRules(epsilon=9.0, noise_multiplier=1.0, max_grad_norm=1.0), tmp_path, said.append)
+    spending = training.of_trainer(run.charter).spending
+
+    async def main() -> None:
+        assert await spending.confirm(receipt(4, 4)) == receipt(4, 4)
+        await training.heed_records(records.get, 3, peer_identity(0).peer_id)
+        assert await spending.confirm(receipt(5, 1)) is not None, "another peer's statement"
+        await training.heed_records(records.get, 3, me.peer_id)
+        spending.begin()
+        assert await spending.confirm(receipt(6, 1)) is None
+
+    asyncio.run(main())
+    assert any(isinstance(event, events.Note) and "at least 41 were made" in event.text for event in said)
+    restarted = Spending(tmp_path, lambda _: None)
+    assert asyncio.run(restarted.confirm(receipt(41, 0))) is not None
+    assert newest_spending(records.get, 1, me.peer_id) is None
+    assert newest_spending({1: b"damaged", **records}.get, 3, me.peer_id) == receipt(40).spent
+
+
+def stating(made: MadeRound, me: Identity, spent: Spent) -> bytes:
+    """The record of a round whose roster has this statement in one join."""
+    roster = wire.unseal(made.value.roster, wire.Roster)
+    joins = tuple(
+        wire.seal(me, msgspec.structs.replace(wire.unseal(join, wire.Join), privacy=spent))
+        if join.author == me.peer_id
+        else join
+        for join in roster.joins
+    )
+    leader = next(one for one in made.crew if one.peer_id == made.value.roster.author)
+    sealed = wire.seal(leader, msgspec.structs.replace(roster, joins=joins))
+    value = msgspec.structs.replace(made.value, roster=sealed)
+    return wire.encode(Record(wire.encode(value), ()))
 
 
 def test_an_island_adds_to_the_steps_of_its_round(tmp_path: Path) -> None:
