@@ -54,10 +54,10 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """What it may be used for; every other use is refused."""
     privacy: Privacy = Privacy.LICENCE
     """The protection without which nothing derived from it may leave."""
-    field: str = "text"
-    """In files of rows (JSON lines, Parquet): what holds the text."""
     votes: bool = False
     """Of private data for evaluation: that its word on a candidate base, one bit, may leave all the same."""
+    field: str = "text"
+    """In files of rows (JSON lines, Parquet): what holds the text."""
 
 
 class DpRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -90,6 +90,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         content = msgspec.to_builtins(msgspec.structs.replace(self, origin=""))
         if not self.figures_to:
             del content["figures_to"]  # a policy that names none has the digest it always had
+        for dataset in content["datasets"]:
+            if not dataset["votes"]:
+                del dataset["votes"]  # likewise
         return hashlib.sha256(rfc8785.dumps(content)).hexdigest()
 
 
@@ -280,6 +283,8 @@ def _check(policy: Policy, path: Path) -> None:
             )
         if not dataset.uses:
             raise PolicyError(f"{path}: dataset.uses of {dataset.name} is empty: it may be used for nothing")
+        if dataset.votes and dataset.privacy is not Privacy.LICENCE:
+            raise PolicyError(f'{path}: {dataset.name} has privacy = "{dataset.privacy}", and no vote is under that')
         if dataset.privacy is Privacy.DP and policy.dp is None:
             raise PolicyError(f'{path}: {dataset.name} has privacy = "dp", and there is no [dp] table')
         if not dataset.files:
@@ -300,8 +305,6 @@ def _data_files(folder: Path) -> list[Path]:
 
     def unreadable(error: OSError) -> None:
         raise DataError(f"cannot read {error.filename}: {error.strerror}")
-        if dataset.votes and dataset.privacy is not Privacy.LICENCE:
-            raise PolicyError(f'{path}: {dataset.name} has privacy = "{dataset.privacy}", and no vote is under that')
 
     for parent, folders, names in os.walk(folder, onerror=unreadable):
         for name in (*folders, *names):
