@@ -27,6 +27,12 @@ def demo(
             "with three members per region."
         ),
     ] = None,
+    build: Annotated[
+        bool,
+        typer.Option(
+            "--build", help="In the end every region makes its own model, from the Shared Base and text that it kept."
+        ),
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Run the pilot: three regions train one shared model on their own languages, with no coordinator.
@@ -49,7 +55,7 @@ def demo(
 
     signal.signal(signal.SIGTERM, stop)
     console = Console(stderr=as_json)
-    settings = Settings(rounds=rounds, out=out.absolute(), seed=seed, data=data, privacy=privacy)
+    settings = Settings(rounds=rounds, out=out.absolute(), seed=seed, data=data, privacy=privacy, build=build)
     with Screen(console, rounds) as screen:
         document = Pilot(settings, screen).run()
     if not as_json:

@@ -1,6 +1,7 @@
 """What the pilot stands on: the text, who its members are, and each one's labelled folder. Starts nothing.
 
-Where a region has several members, each has a share of the region's text, in every language: no byte is in two.
+Where a region has several members, each has a share of the region's text, in every language: no byte is in two. Where
+regions make their own models, the first member of each keeps a part of the text for that, which no share is made from.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from peers.corpus.corpus import default_cache, prepare
 from peers.corpus.folder import read_folder
 from peers.corpus.regions import COMMONS, REGIONS, PilotRegion, write_region_folder
 from peers.corpus.store import Corpus
+from peers.demo.own_text import OwnText, require_readable_everywhere, set_apart, write_own_folder
 from peers.demo.settings import Settings
 from peers.demo.terms import Terms
 from swarm.sovereignty.lattice import Restrictions, join_all, restrictions_of
@@ -29,6 +31,13 @@ class PilotMember:
     region: PilotRegion
     data: Path
     """The folder its peers train on: `<language>.txt` for each language of the region, and a policy."""
+    own: Path | None = None
+    """The folder that it makes its region's own model from, if it is the one to make it."""
+
+    @property
+    def home(self) -> str:
+        """The jurisdiction where its machines stand."""
+        return sorted(self.region.jurisdictions.values())[0]
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -55,6 +64,10 @@ def lay_out(settings: Settings, terms: Terms, say: Callable[[str], None]) -> Gro
         TapestryError: there is no text, or a policy forbids what the pilot does with it, or bars the tier.
     """
     corpus, regions, bound = _text(settings, say)
+    kept: Corpus | None = None
+    if settings.build:
+        require_readable_everywhere({name: binding for name, (binding, _) in bound.items()})
+        corpus, kept = set_apart(corpus, settings.out / "shares")
     members: list[PilotMember] = []
     for region in regions:
         binding, dp = bound[region.name]
@@ -67,7 +80,14 @@ def lay_out(settings: Settings, terms: Terms, say: Callable[[str], None]) -> Gro
             if terms.members_per_region > 1:
                 share = _share(corpus, region, number, terms.members_per_region, settings.out / "shares" / name)
             write_region_folder(share, region, folder, binding, dp or terms.dp)
-            members.append(PilotMember(name, region, folder))
+            member = PilotMember(name, region, folder)
+            if kept is not None and number == 1:
+                own = settings.sovereign / region.name / "data"
+                by_language = {each: bound[other.name][0] for other in regions for each in other.jurisdictions}
+                any_dp = dp or next((rules for _, rules in bound.values() if rules is not None), None)
+                write_own_folder(kept, region, OwnText(member.home, by_language, any_dp), own, settings.seed)
+                member = replace(member, own=own)
+            members.append(member)
     return Ground(corpus, regions, tuple(members))
 
 
@@ -80,7 +100,8 @@ def _text(settings: Settings, say: Callable[[str], None]) -> tuple[Corpus, tuple
         home = settings.data / region.name
         policy = read_policy(find_policy(home, None))
         files = label_folder(home, policy)
-        for use in (Use.SHARED_BASE, Use.EVALUATION):  # the pilot trains on some of it and scores with the rest
+        uses = (Use.SHARED_BASE, Use.EVALUATION)  # the pilot trains on some of it and scores with the rest
+        for use in (*uses, Use.SOVEREIGN_BUILD) if settings.build else uses:
             files_for(files, use, all_of_them=True)
         of_all = join_all(restrictions_of(file.dataset, policy.isolation) for file in files)
         bound[region.name] = of_all, policy.dp

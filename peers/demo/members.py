@@ -106,7 +106,7 @@ class Consortium:
             self._member_keys[member.name],
             self.charter,
             identity.peer_id,
-            sorted(member.region.jurisdictions.values())[0],
+            member.home,
             now_s + VALID_DAYS * 86_400,
             now_s,
         )

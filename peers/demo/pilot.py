@@ -16,6 +16,7 @@ from peers.corpus.regions import REGIONS
 from peers.corpus.store import Corpus
 from peers.demo.ground import Ground, PilotMember, lay_out
 from peers.demo.members import Consortium
+from peers.demo.own_text import KEPT
 from peers.demo.privacy_evidence import masked_wire, peer_privacy
 from peers.demo.privacy_report import sentences
 from peers.demo.processes import Command, PeerCommand, PeerPapers, Workbench, start_bootstrap
@@ -23,6 +24,9 @@ from peers.demo.report import headline, write_report
 from peers.demo.result import LanguageScore, PrivacyOfRun, Result, RoundRecord
 from peers.demo.screen import Screen
 from peers.demo.settings import Settings
+from peers.demo.sovereign import build_all
+from peers.demo.sovereign_report import own_sentences
+from peers.demo.sovereign_result import Sovereign
 from peers.demo.terms import terms_of
 from peers.demo.together import Giver, Together
 from peers.demo.watched import Watched, rounds_seen
@@ -78,12 +82,15 @@ class Pilot:
             scores = self._score(consortium, ground)
         finally:
             self._stop_all()
-        result = self._result(ground.corpus, scores)
+        own = None
+        if settings.build:
+            own = build_all(settings, ground, consortium, self._peers, scores, self._screen.say)
+        result = self._result(ground.corpus, scores, own)
         document = msgspec.to_builtins(result)
         shutil.copytree(self._survivor.command.state / "shared-base", settings.out / "shared-base")
         self._write_metrics()
         write_report(document, settings.out)
-        for sentence in (headline(result), *sentences(result)):
+        for sentence in (headline(result), *sentences(result), *own_sentences(result)):
             self._screen.say(sentence)
         if len(set(result.base_digests.values())) != 1:
             raise PilotError(f"the surviving peers hold different bases: see {result.report}")
@@ -122,7 +129,8 @@ class Pilot:
         state = self._settings.peers / papers.peer_id
         state.mkdir(parents=True)
         seed = self._settings.seed + len(self._peers)
-        watched = Watched(PeerCommand(papers, join, state, self._settings.rounds, seed), seed)
+        kept = ("--archive",) if self._settings.build else ()  # so that own models' lineage can be replayed whole
+        watched = Watched(PeerCommand(papers, join, state, self._settings.rounds, seed, kept), seed)
         self._peers.append(watched)
         self._screen.add(watched.id, papers.region)
         return watched
@@ -263,7 +271,7 @@ class Pilot:
             for event in peer.of(events.UpdateReady)
         )
 
-    def _result(self, corpus: Corpus, scores: dict[str, LanguageScore]) -> Result:
+    def _result(self, corpus: Corpus, scores: dict[str, LanguageScore], own: Sovereign | None) -> Result:
         survivors = self._survivors
         rounds = rounds_seen(survivors)
         return Result(
@@ -298,6 +306,7 @@ class Pilot:
                 for peer in self._peers
             },
             rounds=rounds,
+            sovereign=own,
         )
 
     def _privacy(self, rounds: tuple[RoundRecord, ...]) -> PrivacyOfRun:
@@ -326,6 +335,11 @@ class Pilot:
         notes = [f"In this run {self._terms.crossing}."]
         if not self._settings.kills:
             notes.append("With fewer than five rounds nobody is killed and nobody joins.")
+        if self._settings.build:
+            notes.append(
+                f"One line in {KEPT} of every language, the last ones, plays the text that a member keeps for its own "
+                "model: no peer of the shared rounds, and no region alone, has seen it."
+            )
         if self._joined is not None:
             first = [record.round for record in rounds if self._joined.id in record.contributors]
             notes.append(

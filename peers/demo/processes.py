@@ -30,12 +30,15 @@ _POLL_S = 0.05
 class Command:
     """A `tapestry` command running on its own, with its output in files."""
 
-    def __init__(self, module: str, arguments: Sequence[str], stdin: int = subprocess.DEVNULL) -> None:
+    def __init__(
+        self, module: str, arguments: Sequence[str], stdin: int = subprocess.DEVNULL, before: Sequence[str] = ()
+    ) -> None:
+        """`before` is a program, with its arguments, that starts the command in its own place."""
         self._out = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._err = tempfile.TemporaryFile()  # noqa: SIM115
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            [*before, sys.executable, "-m", module, *arguments],
             stdin=stdin,
             stdout=self._out,
             stderr=self._err,
@@ -97,7 +100,9 @@ class PeerPapers:
 class PeerCommand(Command):
     """`tapestry peer`, with the events its node writes."""
 
-    def __init__(self, papers: PeerPapers, join: str, state: Path, rounds: int, seed: int) -> None:
+    def __init__(
+        self, papers: PeerPapers, join: str, state: Path, rounds: int, seed: int, options: Sequence[str] = ()
+    ) -> None:
         self.papers = papers
         self.state = state
         self._events = state / "events.jsonl"
@@ -107,7 +112,7 @@ class PeerCommand(Command):
             [
                 "peer", "--json", "--join", join, "--data", str(papers.data), "--identity", str(papers.identity),
                 "--passport", str(papers.passport), "--state", str(state), "--listen", LOOPBACK,
-                "--max-rounds", str(rounds), "--seed", str(seed),
+                "--max-rounds", str(rounds), "--seed", str(seed), *options,
             ],
         )  # fmt: skip
 

@@ -24,6 +24,8 @@ class Settings:
     """A folder per region, instead of the Debian texts."""
     privacy: PilotTier | None = None
     """The privacy tier in force; None: licence gates and audit, as for every peer."""
+    build: bool = False
+    """Whether every region makes its own model from the Shared Base in the end."""
 
     @property
     def inner_steps(self) -> int:
@@ -53,3 +55,8 @@ class Settings:
     @property
     def peers(self) -> Path:
         return self.out / "peers"
+
+    @property
+    def sovereign(self) -> Path:
+        """A folder per region that makes its own model: its data, its recipe and its build."""
+        return self.out / "sovereign"

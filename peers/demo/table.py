@@ -12,6 +12,8 @@ _MAIN_KINDS = ("update", "result", "state")
 def score_table(document: Mapping[str, Any]) -> Group:
     """Tables for people, from the document of `demo --json`."""
     tables = [_scores(document), _bytes(document), _bases(document)]
+    if document["sovereign"] is not None:
+        tables.insert(1, _own_models(document["sovereign"]))
     spent = {peer: row for peer, row in document["privacy"]["peers"].items() if row["spent"] is not None}
     if spent:
         tables.append(_epsilons(spent))
@@ -42,6 +44,21 @@ def _scores(document: Mapping[str, Any]) -> Table:
     means = [sum(row[column] for row in rows) / len(rows) for column in range(1, len(rows[0]))]
     table.add_section()
     table.add_row("average", *(f"{value:.3f}" for value in means), style="bold")
+    return table
+
+
+def _own_models(own: Mapping[str, Any]) -> Table:
+    models = {region: model for region, model in own["models"].items() if model["digest"] is not None}
+    table = Table(title="own models, held-out bits per byte (*: of its own languages)", title_justify="left")
+    table.add_column("language")
+    for name in ("base", "Shared\nBase", *(f"{region}'s\nown" for region in models)):
+        table.add_column(name, justify="right")
+    for language, score in own["bits_per_byte"].items():
+        values = [
+            f"{score['sovereign'][region]:.3f}{'*' if language in model['own'] else ' '}"
+            for region, model in models.items()
+        ]
+        table.add_row(language, f"{score['base']:.3f}", f"{score['shared']:.3f}", *values)
     return table
 
 
