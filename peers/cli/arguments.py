@@ -10,6 +10,8 @@ from swarm.errors import ModelError, UsageError
 from swarm.identity.peer_id import PeerId, parse_peer_id
 
 DAY_S = 86_400
+IDENTITY_NAME = "identity.key"
+"""In the state folder of a peer that was started without a key file."""
 
 
 def peer_id(text: str, option: str) -> PeerId:
@@ -68,6 +70,24 @@ def existing_file(path: Path, option: str) -> Path:
     if not path.exists():
         raise UsageError(f"{option}: {path} does not exist")
     return path
+
+
+def key_of(state: Path | None, identity: Path | None) -> Path:
+    """The key file that signs for a peer: the one that was named, else its state folder's own.
+
+    Raises:
+        UsageError: there is neither.
+    """
+    if identity is not None:
+        return identity
+    if state is None:
+        raise UsageError("give --identity, the key file that signs, or --state with a peer's state folder")
+    own = state / IDENTITY_NAME
+    if not own.exists():
+        raise UsageError(
+            f"{state} holds no {IDENTITY_NAME}: give --identity, the key file that its peer was started with"
+        )
+    return own
 
 
 def one_of(text: str, words: Sequence[str], option: str) -> str:

@@ -41,7 +41,10 @@ def write(
     state: Annotated[Path, typer.Argument(help="The peer's state folder; the peer may be running.")],
     out: Annotated[Path, typer.Option(help="Where to write the bundle; must not exist yet.")],
     build: Annotated[list[Path] | None, typer.Option(help="A Sovereign Build to take along. Repeat for more.")] = None,
-    policy: Annotated[Path | None, typer.Option(help="The policy file that labelled the data.")] = None,
+    policy: Annotated[
+        list[Path] | None,
+        typer.Option(help="A policy file that the state folder has not kept itself. Repeat for more."),
+    ] = None,
     passport: Annotated[Path | None, typer.Option(help="The peer's passport.")] = None,
     identity: Annotated[
         Path | None,
@@ -63,12 +66,12 @@ def write(
     arguments.existing_file(state, "STATE_DIR")
     arguments.new_file(out)
     builds = tuple(arguments.existing_file(each, "--build") for each in build or ())
-    for option, path in (("--policy", policy), ("--passport", passport)):
-        if path is not None:
-            arguments.existing_file(path, option)
-    key_file = identity or state / "identity.key"
+    policies = tuple(arguments.existing_file(each, "--policy") for each in policy or ())
+    if passport is not None:
+        arguments.existing_file(passport, "--passport")
+    key_file = arguments.key_of(state, identity)
     key = Identity.load(key_file)
-    extras = Extras(builds, policy, passport, key_file if with_private_key else None)
+    extras = Extras(builds, policies, passport, key_file if with_private_key else None)
     found = write_bundle(state, out, key, extras, at=unix_s())
     _show(found, {"bundle": str(out), "bytes": out.stat().st_size}, f"{found.text}\nwritten to {out}", as_json=json)
 

@@ -46,10 +46,7 @@ def sign(
         arguments.existing_file(state, "--state")
     if build is not None:
         arguments.existing_file(build, "BUILD")
-    key_file = identity or (None if state is None else state / "identity.key")
-    if key_file is None:
-        raise UsageError("give --identity, the key file that signs, or --state with a peer's state folder")
-    key = Identity.load(key_file)
+    key = Identity.load(arguments.key_of(state, identity))
     if build is not None:
         signed = sign_build(build, key, tier=shown_to, at=unix_s(), state=state)
     elif state is not None:

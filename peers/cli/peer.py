@@ -101,6 +101,7 @@ def peer(
     from swarm.sovereignty.policy import files_for, find_policy, is_held_out, label_folder, read_policy
     from swarm.sovereignty.reasons import Reason
     from swarm.sovereignty.uses import Privacy, Use
+    from swarm.state.policies import keep_policy
 
     endpoint = None if metrics is None else parse_endpoint(metrics)
     for text in join:
@@ -133,6 +134,7 @@ def peer(
         raise PolicyError(answer.reason, Reason.PRIVACY_MISSING)
     # A script of one's own makes no receipts for differential privacy, so its data must not demand it.
     dp = rules.dp if Privacy.DP in bound.privacy and trainer is None else None
+    keep_policy(folder, rules)
     settings = NodeConfig(
         join=tuple(join),
         state=str(folder.absolute()),

@@ -6,6 +6,8 @@
     state       checkpoints and means lead to the state of that head, bit for bit
     models      the Shared Base's and each build's statement hold, and rest on that chain
     evidence    the ledger is the one its heads were signed over; sessions, receipts and others' heads are what they say
+    policies    each is the one that its digest names
+    passport    a member of the run has given it to the peer that made the bundle
     keys        the list is the one that charter and records give
 
 The first thing that does not hold is a LineageError that names its file.
@@ -27,7 +29,10 @@ from peers.lineage.history import Step, base_at, last_record, read_run, walk
 from peers.lineage.replay import replay
 from peers.lineage.sign import EXPORT
 from peers.lineage.subjects import STATEMENT_NAME, Subject, digests
-from swarm.errors import LineageError, ProtocolError, StateError, UsageError
+from swarm.charter import passport as passports
+from swarm.charter.admission import Admitted, Refused, admit
+from swarm.charter.manifest import Charter
+from swarm.errors import LineageError, PassportError, PolicyError, ProtocolError, StateError, UsageError
 from swarm.identity.peer_id import PeerId
 from swarm.sovereignty import statements
 from swarm.sovereignty.audit import audit, read_heads
@@ -36,6 +41,7 @@ from swarm.sovereignty.receipts import RECEIPTS_NAME
 from swarm.sovereignty.signed import Receipt
 from swarm.sovereignty.witness import WITNESS_NAME
 from swarm.state.chain import Mark
+from swarm.state.policies import kept_policies, policies_of
 from swarm.state.run import Run
 from swarm.state.trails import read_trail
 
@@ -60,6 +66,10 @@ class Findings:
     ledger_entries: int
     countersigned_frames: int
     """Frames in the ledger for which other peers' receipts are here."""
+    policies: int
+    """Policy files here that sessions on record name."""
+    policies_missing: int
+    """Policies that sessions on record name, and whose file is not here."""
     models: tuple[str, ...]
     """Folders with a statement that holds."""
     has_private_key: bool
@@ -67,12 +77,14 @@ class Findings:
     @property
     def text(self) -> str:
         models = ", ".join(self.models) or "none"
+        missing = f", {self.policies_missing} missing (--policy adds them)" if self.policies_missing else ""
         key = "\nit holds the peer's private key" if self.has_private_key else ""
         return (
             f"verified: {self.files} files of {self.peer} ({self.peer_is}), run {self.run_name} ({self.run_id})\n"
             f"Shared Base of round {self.round}, state {self.state_digest}\n"
             f"records {self.records} of {self.round} rounds; means replayed {self.means} of {self.round}\n"
             f"ledger {self.ledger}: {self.ledger_entries} entries, {self.countersigned_frames} countersigned\n"
+            f"policies of its sessions: {self.policies}{missing}\n"
             f"models with statements: {models}{key}"
         )
 
@@ -105,7 +117,9 @@ def _check(bundle: Path, run_id: str, witnesses: Sequence[Path], into: Path) -> 
     if replayed.base_N is None:
         raise LineageError(f"no checkpoint and no means in {bundle} lead to the state of round {mark.round}")
     _check_keys(into, keys_of(run, steps, peer))
-    countersigned = _check_evidence(state, run, peer)
+    _check_passport(into, run, steps, peer)
+    countersigned, named = _check_evidence(state, run, peer)
+    policies = named & _policies(state)
     log = audit(state / LEDGER_NAME, witnesses, peer) if (state / LEDGER_NAME).exists() else None
     if log is not None and log.faults:
         raise LineageError(f"{manifests.STATE_FOLDER}/{LEDGER_NAME}: {log.faults[0]}")
@@ -122,6 +136,8 @@ def _check(bundle: Path, run_id: str, witnesses: Sequence[Path], into: Path) -> 
         ledger="none" if log is None else log.verdict,
         ledger_entries=0 if log is None else log.entries,
         countersigned_frames=countersigned,
+        policies=len(policies),
+        policies_missing=len(named - policies),
         models=_check_models(into, state, run.id),
         has_private_key=leaving.has_private_key,
     )
@@ -158,8 +174,7 @@ def unpack(bundle: Path, into: Path) -> tuple[PeerId, Manifest]:
 def keys_of(run: Run, steps: Sequence[Step], peer: PeerId) -> tuple[Key, ...]:
     """Every public key that charter and records name, and for what."""
     roles: dict[PeerId, set[str]] = {peer: {"made this bundle"}}
-    charters = {step.after.rules.epoch: step.after.rules.charter for step in steps} | {0: run.genesis.charter}
-    for charter in charters.values():
+    for charter in _charters(run, steps):
         for member in charter.members:
             roles.setdefault(member.key, set()).add(f"member {member.name}")
     genesis = run.genesis.charter
@@ -171,6 +186,12 @@ def keys_of(run: Run, steps: Sequence[Step], peer: PeerId) -> tuple[Key, ...]:
         for seat in step.decided.roster.seats:
             roles.setdefault(seat.peer, set()).add(f"peer of {seat.member}, {seat.region}")
     return tuple(Key(id=key, roles=tuple(sorted(roles[key]))) for key in sorted(roles))
+
+
+def _charters(run: Run, steps: Sequence[Step]) -> list[Charter]:
+    """Those of all epochs, the genesis charter first."""
+    charters = {0: run.genesis.charter} | {step.after.rules.epoch: step.after.rules.charter for step in steps}
+    return list(charters.values())
 
 
 def _check_digests(subject: Subject, found: dict[str, str]) -> None:
@@ -188,10 +209,34 @@ def _check_keys(into: Path, expected: tuple[Key, ...]) -> None:
         raise LineageError(f"{manifests.KEYS_NAME} is not the list that charter and records give")
 
 
-def _check_evidence(state: Path, run: Run, peer: PeerId) -> int:
-    """Sessions, receipts and others' heads; how many frames of the ledger others have countersigned."""
+def _check_passport(into: Path, run: Run, steps: Sequence[Step], peer: PeerId) -> None:
+    """Whether a passport that is there was given to this peer, under any of the run's charters; it may have expired."""
+    path = into / manifests.PASSPORT_NAME
+    if not path.exists():
+        return
+    try:
+        signed = passports.decode(path.read_bytes())
+    except PassportError as error:
+        raise LineageError(f"{manifests.PASSPORT_NAME}: {error}") from None
+    then_s = signed.payload.not_before
+    verdicts = [admit(signed, peer, charter, run.id, then_s) for charter in _charters(run, steps)]
+    if isinstance(verdicts[-1], Refused) and not any(isinstance(each, Admitted) for each in verdicts):
+        raise LineageError(f"{manifests.PASSPORT_NAME} is no passport of this peer: {verdicts[-1].reason}")
+
+
+def _policies(state: Path) -> frozenset[str]:
+    """Digests of the policies that are here."""
+    try:
+        return frozenset(kept_policies(state))
+    except (PolicyError, StateError) as error:
+        raise LineageError(str(error)) from None
+
+
+def _check_evidence(state: Path, run: Run, peer: PeerId) -> tuple[int, frozenset[str]]:
+    """Sessions, receipts and others' heads; how many frames of the ledger others have countersigned, and the policies
+    that sessions name."""
     if not (state / LEDGER_NAME).exists():
-        return 0
+        return 0, frozenset()
     trail = read_trail(state)
     if trail.faults:
         raise LineageError(trail.faults[0])
@@ -201,9 +246,8 @@ def _check_evidence(state: Path, run: Run, peer: PeerId) -> int:
     with (state / LEDGER_NAME).open("rb") as lines:
         entries = filter(None, map(whole, lines))
         sent = Counter((entry.peer, entry.digest) for entry in entries)
-    return sum(
-        _check_receipts(path, run, peer, sent) for path in sorted((state / RECEIPTS_NAME / "got").glob("*.jsonl"))
-    )
+    got = sorted((state / RECEIPTS_NAME / "got").glob("*.jsonl"))
+    return sum(_check_receipts(path, run, peer, sent) for path in got), policies_of(trail.sessions)
 
 
 def _check_receipts(path: Path, run: Run, peer: PeerId, sent: Counter[tuple[str, str]]) -> int:
@@ -229,6 +273,8 @@ def _check_models(into: Path, state: Path, run_id: str) -> tuple[str, ...]:
     found: list[str] = []
     for folder in folders:
         if (folder / STATEMENT_NAME).is_file():
-            verify.verify(folder, state, run_id)
+            verdict = verify.verify(folder, state, run_id)
+            if folder.name == EXPORT and not verdict.coverage.weights:
+                raise LineageError(f"nothing in the bundle leads to the base that {folder} is said to be")
             found.append(folder.relative_to(into).as_posix())
     return tuple(found)

@@ -2,7 +2,7 @@
 
 Each file is of one of three kinds. Small ones that are replaced are read at once. Logs are taken up to their last whole
 line at that moment. What is written once and never changed (records, checkpoints, means) is taken by name; if one has
-gone by the time it is copied, the copy is begun anew.
+gone by the time it is taken, the copy is begun anew; `settled` holds what was taken until the bundle is written.
 
 The order makes it consistent: what speaks of a file is read before it. Heads and receipts before the ledger that they
 are over; checkpoints before the records that they need.
@@ -10,8 +10,9 @@ are over; checkpoints before the records that they need.
 Left behind: what is left over of updates (`residual`: made from this peer's data alone), event logs, addresses, caches.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -28,10 +29,12 @@ from swarm.sovereignty.receipts import RECEIPTS_NAME
 from swarm.sovereignty.trained import TRAINED_NAME
 from swarm.sovereignty.witness import WITNESS_NAME
 from swarm.state.disk import read_file, told
+from swarm.state.policies import POLICIES_NAME
 
 _REPLACED = ("charter.toml", "acceptor", "restarts", "spent", MARK, f"trainer/{ACCOUNT}")
 _WRITTEN_ONCE = ("snapshots", "records", "results")
 _READ_BYTES = 1 << 20
+_OWNER_ONLY = 0o600
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Piece:
     data: bytes | None = None
     path: Path | None = None
     size_bytes: int = 0
+    is_constant: bool = False
+    """Whether the file at `path` is never changed, only removed."""
 
     @classmethod
     def of(cls, name: str, data: bytes) -> "Piece":
@@ -71,10 +76,39 @@ def state_pieces(state: Path) -> list[Piece]:
     found = [*_whole(state, HEADS_NAME), *_folder(state, WITNESS_NAME), *_receipts(state)]
     found += [*_log(state, TRAINED_NAME), *_log(state, LEDGER_NAME)]
     found += [piece for name in _REPLACED for piece in _whole(state, name)]
-    found += _folder(state, "governance")
+    found += [*_folder(state, "governance"), *_folder(state, POLICIES_NAME)]
     for name in _WRITTEN_ONCE:
         found += _named(state, name)
     return found
+
+
+def settled(pieces: Sequence[Piece], into: Path) -> list[Piece]:
+    """The same pieces as files below `into`, where nobody changes or removes them; what is never changed is linked.
+
+    Raises:
+        OSError: one has gone meanwhile, or the disk refuses.
+    """
+    found: list[Piece] = []
+    for piece in pieces:
+        target = into / piece.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not (piece.is_constant and piece.path is not None and _is_linked(piece.path, target)):
+            with target.open("xb") as file:
+                target.chmod(_OWNER_ONLY)
+                for part in piece.parts():
+                    file.write(part)
+        found.append(replace(piece, data=None, path=target))
+    return found
+
+
+def _is_linked(path: Path, target: Path) -> bool:
+    try:
+        os.link(path, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return False  # on another file system, or on one without links
+    return True
 
 
 def shared_base_pieces(folder: Path) -> list[Piece]:
@@ -132,7 +166,7 @@ def _named(state: Path, name: str) -> list[Piece]:
         paths = sorted(
             path for path in folder.glob("*") if path.name.partition("-")[0].isdecimal() and "." not in path.name
         )
-        return [Piece(f"{STATE_FOLDER}/{name}/{path.name}", None, path, path.stat().st_size) for path in paths]
+        return [Piece(f"{STATE_FOLDER}/{name}/{path.name}", None, path, path.stat().st_size, True) for path in paths]
 
 
 def _log(state: Path, name: str) -> list[Piece]:

@@ -31,7 +31,8 @@ data.
 | `state/ledger.jsonl`, `state/heads.jsonl` | every byte that left this peer, and the heads it signed over that ledger |
 | `state/receipts/`, `state/witness/` | what others countersigned for this peer and the heads it holds of others |
 | `state/trained.jsonl` | what this peer trained on, session by session |
-| `policy/`, `passport.json` | the policy that labelled the data, and the passport, if they were given |
+| `state/policies/` | the policies that labelled the data, each by the digest that `trained.jsonl` names it by |
+| `passport.json` | the passport, if it was given |
 
 The file is a plain tar: `tar xf BUNDLE` unpacks it without any program of ours, and the models load with `transformers`
 or any reader of safetensors.
@@ -44,7 +45,7 @@ On any machine with `pip install {distribution}`, without network:
 
 Get the run id from somebody you trust, not from this file. What is checked: the charter has that id and its founders'
 signatures; every record follows from it by the votes of its quorum; the state is the one they signed; the ledger is the
-one its heads were signed over; every file is the one in the manifest.
+one its heads were signed over; policies are those that the sessions name; every file is the one in the manifest.
 
 ## Go on with it
 

@@ -19,11 +19,10 @@ GUIDE_NAME = "HOW_TO_RESTORE.md"
 KEYS_NAME = "keys.json"
 STATE_FOLDER = "state"
 BUILDS_FOLDER = "builds"
-POLICY_NAME = "policy/policy.toml"
 PASSPORT_NAME = "passport.json"
 IDENTITY_NAME = f"{STATE_FOLDER}/identity.key"
 PREDICATE_TYPE = "urn:tapestry-swarm:exit:v1"
-_PLACES = (STATE_FOLDER, BUILDS_FOLDER, "policy", PASSPORT_NAME, GUIDE_NAME, KEYS_NAME)
+_PLACES = (STATE_FOLDER, BUILDS_FOLDER, PASSPORT_NAME, GUIDE_NAME, KEYS_NAME)
 
 
 class Leaving(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

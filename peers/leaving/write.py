@@ -4,6 +4,8 @@ It is a tar, not a folder: one thing to carry and to name by one digest, whose e
 and which any machine can open. It appears under its name only after it has passed the check that a stranger will make.
 """
 
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,25 +15,27 @@ import msgspec
 from peers.leaving import manifest as manifests
 from peers.leaving import tarball
 from peers.leaving.check import Findings, check_bundle, keys_of
-from peers.leaving.contents import Piece, build_pieces, shared_base_pieces, state_pieces
+from peers.leaving.contents import Piece, build_pieces, settled, shared_base_pieces, state_pieces
 from peers.leaving.guide import guide
 from peers.leaving.manifest import Leaving, Manifest
 from peers.lineage.code import code
 from peers.lineage.dsse import seal
-from peers.lineage.history import base_at, last_record, read_run, require_state, walk
+from peers.lineage.history import base_at, head_of, last_record, read_run, require_state, walk
 from peers.lineage.sign import EXPORT, sign_state
 from peers.lineage.subjects import STATEMENT_NAME, Subject
+from peers.lineage.verify import read_statement, verify
 from swarm.charter.documents import read_document
 from swarm.charter.passport import MAX_PASSPORT_BYTES
-from swarm.errors import LineageError, PassportError
+from swarm.errors import LineageError, PassportError, UsageError
 from swarm.identity.key import Identity
 from swarm.sovereignty.entry import Tier
 from swarm.sovereignty.policy import read_policy
 from swarm.state.chain import Mark
+from swarm.state.policies import policy_path
 from swarm.state.run import Run
 
 _TRIES = 3
-"""A peer at work may remove an old checkpoint while it is being copied."""
+"""A peer at work may remove an old checkpoint while it is being taken."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,8 @@ class Extras:
     """What is taken along beside the state folder."""
 
     builds: tuple[Path, ...] = ()
-    policy: Path | None = None
+    policies: tuple[Path, ...] = ()
+    """Policy files that the state folder did not keep itself."""
     passport: Path | None = None
     private_key: Path | None = None
     """The peer's key file, if it is to be in the bundle."""
@@ -53,14 +58,12 @@ def write_bundle(state: Path, out: Path, identity: Identity, extras: Extras, *, 
         LineageError: what is in the state folder does not hold.
         StateError: a file cannot be read or written.
     """
-    beside = out.with_name(f"{out.name}.new")
     require_state(state)
+    beside = out.with_name(f"{out.name}.new")
     try:
         for _ in range(_TRIES - 1):
-            try:
+            with suppress(LineageError, FileNotFoundError):
                 return _written(state, beside, out, identity, extras, at)
-            except (LineageError, FileNotFoundError):
-                continue
         return _written(state, beside, out, identity, extras, at)
     finally:
         beside.unlink(missing_ok=True)
@@ -68,12 +71,10 @@ def write_bundle(state: Path, out: Path, identity: Identity, extras: Extras, *, 
 
 def _written(state: Path, beside: Path, out: Path, identity: Identity, extras: Extras, at: float) -> Findings:
     with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
-        folder = state / EXPORT
-        if not (folder / STATEMENT_NAME).is_file():  # the state folder itself stays as it is
-            folder = Path(scratch) / EXPORT
-            sign_state(state, identity, tier=Tier.PUBLIC, at=at, folder=folder)
-        pieces = [*state_pieces(state), *shared_base_pieces(folder), *_extra_pieces(extras)]
-        run = _write(state, pieces, beside, identity, extras, at)
+        pieces = settled(state_pieces(state), Path(scratch))
+        pieces += shared_base_pieces(_shared_base(state, Path(scratch), identity, at))
+        pieces += _extra_pieces(extras, {piece.name for piece in pieces})
+        run = _write(Path(scratch) / manifests.STATE_FOLDER, pieces, beside, identity, extras, at)
         into = Path(scratch) / "check"
         into.mkdir()
         found = check_bundle(beside, run.id, (), into)
@@ -81,9 +82,24 @@ def _written(state: Path, beside: Path, out: Path, identity: Identity, extras: E
     return found
 
 
+def _shared_base(state: Path, scratch: Path, identity: Identity, at: float) -> Path:
+    """A model folder of the base that the taken records lead to: the peer's own if that is signed, or a new one."""
+    taken, own = scratch / manifests.STATE_FOLDER, state / EXPORT
+    run = read_run(taken, None)
+    head = base_at(run, head_of(run, taken))
+    with suppress(LineageError, UsageError):
+        if (
+            read_statement(own / STATEMENT_NAME)[1].predicate.base == head
+            and verify(own, taken, run.id).coverage.weights
+        ):
+            return own
+    sign_state(taken, identity, tier=Tier.PUBLIC, at=at, folder=scratch / EXPORT)
+    return scratch / EXPORT
+
+
 def _write(state: Path, pieces: list[Piece], out: Path, identity: Identity, extras: Extras, at: float) -> Run:
     run = read_run(state, None)
-    steps = list(walk(run, state, min(last_record(state), _records_in(pieces))))
+    steps = list(walk(run, state, last_record(state)))
     mark = steps[-1].after if steps else Mark.genesis(run)
     keys = msgspec.json.encode(keys_of(run, steps, identity.peer_id))
     pieces.append(Piece.of(manifests.KEYS_NAME, msgspec.json.format(keys) + b"\n"))
@@ -109,17 +125,12 @@ def _write(state: Path, pieces: list[Piece], out: Path, identity: Identity, extr
     return run
 
 
-def _records_in(pieces: list[Piece]) -> int:
-    """The last record that was taken."""
-    prefix = f"{manifests.STATE_FOLDER}/records/"
-    return max((int(piece.name.removeprefix(prefix)) for piece in pieces if piece.name.startswith(prefix)), default=0)
-
-
-def _extra_pieces(extras: Extras) -> list[Piece]:
+def _extra_pieces(extras: Extras, taken: Collection[str]) -> list[Piece]:
     found = [piece for build in extras.builds for piece in build_pieces(build)]
-    if extras.policy is not None:
-        read_policy(extras.policy)  # said now, and not to whoever opens the bundle
-        found.append(Piece.of(manifests.POLICY_NAME, extras.policy.read_bytes()))
+    policies = {
+        policy_path(Path(manifests.STATE_FOLDER), read_policy(path).digest).as_posix(): path for path in extras.policies
+    }
+    found += [Piece.of(name, path.read_bytes()) for name, path in policies.items() if name not in taken]
     if extras.passport is not None:
         data = read_document(extras.passport, MAX_PASSPORT_BYTES, PassportError)
         found.append(Piece.of(manifests.PASSPORT_NAME, data))

@@ -67,6 +67,14 @@ def walk(run: Run, state: Path, until: int) -> Iterator[Step]:
         mark = step.after
 
 
+def head_of(run: Run, state: Path) -> Mark:
+    """Where the records in a state folder lead. Raises LineageError as `walk`."""
+    mark = Mark.genesis(run)
+    for step in walk(run, state, last_record(state)):
+        mark = step.after
+    return mark
+
+
 def last_record(state: Path) -> int:
     """The highest round with a record in a state folder; 0 if there is none."""
     folder = state / "records"

@@ -28,6 +28,7 @@ from swarm.sovereignty.artefacts import DataUsed
 from swarm.sovereignty.lattice import join_all, restrictions_of
 from swarm.sovereignty.policy import OPEN_ONLY, Policy, read_policy
 from swarm.sovereignty.reasons import Reason
+from swarm.state.policies import keep_policy
 
 if TYPE_CHECKING:
     import torch
@@ -141,6 +142,7 @@ def join(
         raise UsageError("give swarm.join a charter file, a bootstrap address, or both")
     folder = Path(state) if state is not None else default_state()
     rules = _policy(policy, charter)
+    keep_policy(folder, rules)
     node = NodeProcess(
         NodeConfig(
             join=tuple(bootstrap),

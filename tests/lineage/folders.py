@@ -22,16 +22,37 @@ from swarm.sovereignty.heads import OwnHeads
 from swarm.sovereignty.labels import Label
 from swarm.sovereignty.lattice import Restrictions
 from swarm.sovereignty.ledger import LEDGER_NAME, Ledger
+from swarm.sovereignty.policy import read_policy
 from swarm.sovereignty.signed import Receipt
 from swarm.sovereignty.uses import Privacy, Use
 from swarm.state.archive import Archive
 from swarm.state.disk import replace_file
+from swarm.state.policies import keep_policy
 from swarm.state.run import Run
 from swarm.state.tensors import safetensors_parts
 from tests.simulation import MEMBER_KEYS, Simulation, make_charter, peer_identity
 
-POLICY = "ab" * 32
 SECRET_NAME = "letters of the cabinet"
+POLICY = f"""version = 2
+
+[[dataset]]
+name = "manuals"
+files = ["manuals.txt"]
+label = "open"
+residency = "DE"
+licence = "CC0-1.0"
+language = "de"
+uses = ["shared-base"]
+
+[[dataset]]
+name = "{SECRET_NAME}"
+files = ["letters.txt"]
+label = "controlled"
+residency = "DE"
+licence = "CC0-1.0"
+language = "de"
+uses = ["shared-base"]
+"""
 ME: Identity = peer_identity(0)
 ROUNDS = 5
 
@@ -55,13 +76,16 @@ def make_state(state: Path, *, label: Label = Label.CONTROLLED, rounds: int = RO
     charter = make_charter(3, elements=elements)
     state.mkdir(parents=True)
     files.write(state / "charter.toml", sign_charter(SignedCharter(charter=charter), MEMBER_KEYS[0]))
+    policy = write_policy(state.parent / "policy.toml")
+    keep_policy(state, read_policy(policy))
+    digest = read_policy(policy).digest
 
     async def main() -> None:
         sim = Simulation(charter)
         with Ledger(state / LEDGER_NAME, lambda: 0.0) as ledger:
             data = [dataset("manuals", Label.OPEN), dataset(SECRET_NAME, label)]
-            trained.begin(state, ledger, policy=POLICY, data=data, isolation="none", owner="m0", at=0.0)
-            await sim.start(0, policy=InForce(POLICY, Restrictions()), ledger=ledger)
+            trained.begin(state, ledger, policy=digest, data=data, isolation="none", owner="m0", at=0.0)
+            await sim.start(0, policy=InForce(digest, Restrictions()), ledger=ledger)
             await asyncio.gather(sim.start(1), sim.start(2))
             await sim.until_round(rounds, 0)
             save_disk(sim, state, rounds)
@@ -74,6 +98,11 @@ def make_state(state: Path, *, label: Label = Label.CONTROLLED, rounds: int = RO
     (state / "residual").write_bytes(b"what is left over of private data")
     (state / "events.jsonl").write_text("{}\n")
     return charter
+
+
+def write_policy(path: Path, text: str = POLICY) -> Path:
+    path.write_text(text)
+    return path
 
 
 def save_disk(sim: Simulation, state: Path, rounds: int) -> None:

@@ -23,6 +23,7 @@ _FLAGS = (
     "--no-first-run",
     "--disable-dev-shm-usage",
 )
+_CLOSE_LIMIT_S = 20
 
 
 def find() -> str | None:
@@ -34,7 +35,7 @@ class Browser:
     """One browser with one page. Use as a context manager."""
 
     def __init__(self, executable: str) -> None:
-        self._profile = tempfile.TemporaryDirectory()
+        self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         commands_read, commands_write = os.pipe()
         answers_read, answers_write = os.pipe()
 
@@ -57,6 +58,7 @@ class Browser:
         self._commands, self._answers = commands_write, answers_read
         self._unread = b""
         self._last_id = 0
+        self._loaded = False
         self._session: str | None = None
         self.problems: list[str] = []
         """What the page logged as an error, refusals by its content security policy among them."""
@@ -72,7 +74,10 @@ class Browser:
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self._call("Emulation.setEmulatedMedia", features=[scheme])
+        self._loaded = False
         self._call("Page.navigate", url=url)
+        while not self._loaded:
+            self._note(self._next())
 
     def wait_for(self, expression: str) -> None:
         """Until an expression of the page is true."""
@@ -113,6 +118,7 @@ class Browser:
             self._note(answer)
 
     def _note(self, event: dict[str, Any]) -> None:
+        self._loaded |= event.get("method") == "Page.loadEventFired"
         if event.get("method") == "Log.entryAdded" and event["params"]["entry"]["level"] == "error":
             self.problems.append(event["params"]["entry"]["text"])
         if event.get("method") == "Runtime.exceptionThrown":
@@ -132,8 +138,13 @@ class Browser:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.kill()
-        self._process.wait()
+        self._session = None
+        os.write(self._commands, json.dumps({"id": 0, "method": "Browser.close"}).encode() + b"\0")
+        try:
+            self._process.wait(_CLOSE_LIMIT_S)  # all its processes are gone then, and nobody writes to the profile
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         os.close(self._commands)
         os.close(self._answers)
         self._profile.cleanup()
