@@ -28,14 +28,22 @@ def sign(
     identity: Annotated[
         Path | None, typer.Option(help="The peer's key file; the state folder's own if left out.")
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Labelled folder: the Shared Base is scored on what it has for evaluation alone."),
+    ] = None,
+    policy: Annotated[Path | None, typer.Option(help="Policy of --data; its own policy.toml if left out.")] = None,
     tier: Annotated[str, typer.Option(help="Who the data sets are shown to: public or consortium.")] = "public",
     json: JsonFlag = False,
 ) -> None:
-    """Sign where a model comes from, beside its files: parents, rounds, weights, data labels, privacy, code.
+    """Sign where a model comes from, beside its files: parents, rounds, data labels, privacy, evaluation, code.
 
     Names and digests of data sets never appear: a data set is known by a salted commitment.
     """
+    from functools import partial
+
     from peers.lineage.builds import sign_build
+    from peers.lineage.measured import held_out
     from peers.lineage.sign import sign_state
     from swarm.clock import unix_s
     from swarm.identity.key import Identity
@@ -46,11 +54,16 @@ def sign(
         arguments.existing_file(state, "--state")
     if build is not None:
         arguments.existing_file(build, "BUILD")
+    if data is not None:
+        arguments.existing_file(data, "--data")
+        if build is not None:
+            raise UsageError("--data is for the Shared Base: a build has been scored after every stage")
     key = Identity.load(arguments.key_of(state, identity))
     if build is not None:
         signed = sign_build(build, key, tier=shown_to, at=unix_s(), state=state)
     elif state is not None:
-        signed = sign_state(state, key, tier=shown_to, at=unix_s())
+        measure = None if data is None else partial(held_out, data=data, policy=policy)
+        signed = sign_state(state, key, tier=shown_to, at=unix_s(), measure=measure)
     else:
         raise UsageError("give the folder of a build, or --state with a peer's state folder")
     base = signed.statement.predicate.base

@@ -13,7 +13,7 @@ from peers.build.record import BASE_FOLDER, MODEL_FOLDER, BuildRecord, read_reco
 from peers.build.record import Stage as StageRecord
 from peers.build.weights import require_digest
 from peers.lineage.code import code
-from peers.lineage.history import CHARTER_NAME, base_at, read_run, require_state, spans_of, walk
+from peers.lineage.history import CHARTER_NAME, base_at, check_parents, read_run, require_state, spans_of, walk
 from peers.lineage.replay import replay
 from peers.lineage.sign import Signed, write_statement
 from peers.lineage.statement import (
@@ -77,6 +77,7 @@ def sign_build(build: Path, identity: Identity, *, tier: Tier, at: float, state:
         code=code(),
     )
     check_rules(lineage)
+    check_parents(run, steps, lineage.parents)
     return write_statement(build / MODEL_FOLDER, lineage, identity)
 
 

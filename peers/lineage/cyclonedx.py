@@ -138,6 +138,7 @@ def _data(source: DataSource) -> dict[str, Any]:
     shown += [("use", use) for use in source.use_constraints]
     shown += [("residency", code) for code in source.residency or ()]
     shown += [("protection", each) for each in source.privacy]
+    shown += [("language", source.language)] if source.language else []
     data: dict[str, Any] = {
         "type": "dataset",
         "name": words.source_name(source),

@@ -7,7 +7,6 @@ answered "not known"; nobody's obligations are judged, and filling in the rest i
 
 import json
 from collections import Counter
-from collections.abc import Sequence
 
 from peers.lineage import words
 from peers.lineage.statement import DataSource, Lineage, Statement
@@ -67,9 +66,10 @@ def _general(statement: Statement, signer: PeerId) -> Answers:
         ("date of placing on the Union market", NOT_KNOWN),
         ("date of this statement", words.made_at(lineage).isoformat()),
         ("modality", "text"),
-        ("training data size", _size(lineage.data)),
+        ("training data size", _size(lineage)),
         ("members that contributed updates", ", ".join(members) or "none"),
-        ("languages and regions", f"languages {NOT_KNOWN}; regions {_regions(lineage)}"),
+        ("languages of the data", _languages(lineage)),
+        ("regions that contributed", _regions(lineage)),
     ]
 
 
@@ -96,6 +96,7 @@ def _source(source: DataSource, tier: Tier) -> Answers:
         ("name and content", "not shown in statements"),
         ("category of the template", NOT_KNOWN),
         ("label", source.visibility),
+        ("language", source.language or unknown),
         ("permitted uses", ", ".join(source.use_constraints)),
         ("whose it is", source.owner or unknown),
         ("licences", ", ".join(source.rights) or unknown),
@@ -122,8 +123,18 @@ def _processing(lineage: Lineage) -> Answers:
     ]
 
 
-def _size(sources: Sequence[DataSource]) -> str:
-    return f"{NOT_KNOWN}: sizes of {len(sources)} data sets are not shown in statements"
+def _size(lineage: Lineage) -> str:
+    tokens = sum(seat.tokens for span in lineage.rounds for seat in span.roster)
+    return (
+        f"{tokens:,} tokens in {lineage.base.round} rounds, as members reported them, repetitions included; the sizes "
+        "of data sets are not shown in statements"
+    )
+
+
+def _languages(lineage: Lineage) -> str:
+    if lineage.tier is Tier.PUBLIC:
+        return _HIDDEN
+    return ", ".join(sorted({source.language for source in lineage.data if source.language})) or NOT_KNOWN
 
 
 def _regions(lineage: Lineage) -> str:

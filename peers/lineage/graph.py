@@ -24,6 +24,7 @@ def as_text(statement: Statement, signer: PeerId) -> str:
         lines.append(f"{stage.name} ({stage.result[:_SHOWN_DIGITS]}...)")
     if not lineage.stages:
         lines += [f"  data of the signer: {_source(source)}" for source in lineage.data]
+        lines += [f"  evaluation: {_measures(lineage.evaluation)}"] if lineage.evaluation else []
     if lineage.privacy is not None:
         spent = lineage.privacy
         lines.append(f"  privacy spent: epsilon {spent.epsilon:.4g}, delta {spent.delta:g}, {spent.steps} steps")

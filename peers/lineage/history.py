@@ -4,11 +4,12 @@ Read only, also while the folder's peer runs. Unlike a starting peer, which take
 the rest, a verifier stops with the cause at the first record that is missing or is not what its quorum signed.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from peers.lineage.statement import Base, Counted, Span
+from peers.lineage.statement import STATE_DIGEST, Base, Counted, Parent, Span
 from swarm.charter import files
 from swarm.charter.signing import run_id, verify_charter
 from swarm.errors import CharterError, LineageError, ProtocolError, UsageError
@@ -94,6 +95,14 @@ def base_at(run: Run, mark: Mark) -> Base:
     )
 
 
+def check_parents(run: Run, steps: Iterable[Step], parents: Iterable[Parent]) -> None:
+    """Whether every Shared Base among these parents is a state of this chain. Raises LineageError."""
+    states = {run.genesis.charter.model.state_digest, *(step.after.state_digest.hex() for step in steps)}
+    for parent in parents:
+        if parent.domain == "shared" and parent.digest.get(STATE_DIGEST) not in states:
+            raise LineageError(f"a missing parent: {parent.name} is no state in the chain of run {run.id}")
+
+
 def require_state(state: Path) -> Path:
     """A state folder. Raises UsageError when nothing lies there."""
     if not (state / CHARTER_NAME).is_file():
@@ -115,7 +124,8 @@ class _Open:
     last: int
     seats: tuple[_Seat, ...]
     rejected: int = 0
-    counted: dict[PeerId, int] = field(default_factory=dict[PeerId, int])
+    counted: Counter[PeerId] = field(default_factory=Counter[PeerId])
+    tokens: Counter[PeerId] = field(default_factory=Counter[PeerId])
 
     def add(self, decided: Decided) -> None:
         self.last = decided.value.round
@@ -125,12 +135,20 @@ class _Open:
         roster = decided.roster
         seats = {number for bitmap in set(decided.value.contributors) for number in roster.contributors(bitmap)}
         for number in seats:
-            peer = roster.peers[number]
-            self.counted[peer] = self.counted.get(peer, 0) + 1
+            seat = roster.seats[number]
+            self.counted[seat.peer] += 1
+            self.tokens[seat.peer] += seat.tokens
 
     def closed(self) -> Span:
         roster = tuple(
-            Counted(peer=peer, member=member, region=region, weight=weight, rounds=self.counted.get(peer, 0))
+            Counted(
+                peer=peer,
+                member=member,
+                region=region,
+                weight=weight,
+                rounds=self.counted[peer],
+                tokens=self.tokens[peer],
+            )
             for peer, member, region, weight in self.seats
         )
         return Span(first=self.first, last=self.last, rejected=self.rejected, roster=roster)

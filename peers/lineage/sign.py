@@ -4,15 +4,19 @@ The statement says nothing that was not checked right before: records are walked
 replayed as far as they are here, and the model's weights compared with the base bit for bit.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from peers.lineage import dsse, statement
 from peers.lineage.code import code
 from peers.lineage.history import base_at, last_record, read_run, require_state, spans_of, walk
+from peers.lineage.measured import voted
 from peers.lineage.replay import replay
 from peers.lineage.sources import data_of, privacy_of
-from peers.lineage.statement import STATE_DIGEST, Lineage, Parent, Statement
+from peers.lineage.statement import STATE_DIGEST, Lineage, Measure, Parent, Statement
 from peers.lineage.subjects import STATEMENT_NAME, subjects_of
 from peers.lineage.weights import is_base, write_base
 from swarm.errors import LineageError
@@ -22,6 +26,8 @@ from swarm.state.chain import Mark
 from swarm.state.disk import replace_file
 from swarm.state.run import Run
 
+Measuring = Callable[[Run, np.ndarray, Path], tuple[Measure, ...]]
+"""Scores a base, float32 [N], that lies in a model folder."""
 EXPORT = "shared-base"
 """Folder of the Shared Base in a state folder."""
 
@@ -34,10 +40,18 @@ class Signed:
     statement: Statement
 
 
-def sign_state(state: Path, identity: Identity, *, tier: Tier, at: float, folder: Path | None = None) -> Signed:
+def sign_state(
+    state: Path,
+    identity: Identity,
+    *,
+    tier: Tier,
+    at: float,
+    folder: Path | None = None,
+    measure: Measuring | None = None,
+) -> Signed:
     """Signs the Shared Base at a state folder's head; it is written as a model folder first, if that is not there.
 
-    The model folder is the state folder's own if none is named; `at` is in Unix seconds.
+    The model folder is the state folder's own if none is named; `at` is in Unix seconds; `measure` scores the base.
 
     Raises:
         UsageError: this is no state folder.
@@ -57,6 +71,7 @@ def sign_state(state: Path, identity: Identity, *, tier: Tier, at: float, folder
     if not (folder.is_dir() and is_base(folder, base_N)):
         _set_aside(folder)
         write_base(run, base_N, folder)
+    measured = () if measure is None else measure(run, base_N, folder)
     lineage = Lineage(
         kind="shared-base",
         made_at=at,
@@ -66,6 +81,7 @@ def sign_state(state: Path, identity: Identity, *, tier: Tier, at: float, folder
         rounds=spans_of(step.decided for step in steps),
         data=data_of(state, tier),
         privacy=privacy_of(run, state),
+        evaluation=(*voted(run, steps), *measured),
         code=code(),
     )
     statement.check_rules(lineage)

@@ -69,6 +69,8 @@ class Counted(_Part, frozen=True, kw_only=True):
     weight: int
     rounds: int
     """In how many of them its update went into the mean of some chunk."""
+    tokens: int = 0
+    """That it has said it trained on in those rounds, repetitions included."""
 
 
 class Span(_Part, frozen=True, kw_only=True):
@@ -94,6 +96,7 @@ class DataSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     residency: tuple[str, ...] | None = None
     """None for everywhere, and where the tier does not show it."""
     privacy: tuple[str, ...] = ()
+    language: str = ""
     lineage: tuple[str, ...] = ()
 
 
@@ -153,6 +156,8 @@ class Lineage(_Part, frozen=True, kw_only=True):
     """Data sets of the signer; other members' are on their own records."""
     privacy: PrivacySpent | None = None
     evaluation: tuple[Measure, ...] = ()
+    """Of a build, after its last stage; of a Shared Base, members' votes on it (they are on record) and what its signer
+    has measured."""
     stages: tuple[Stage, ...] = ()
     code: Code
 

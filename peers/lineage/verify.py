@@ -5,7 +5,9 @@
     files          the folder holds exactly the files that were signed
     records        with --state: charter by run id and founders, each record by its quorum, roster and weights as stated
     means          with --state: replayed as far as they are held, to the last bit
-    weights        with --state: the model's own bits against the base they are said to be
+    votes          with --state: what members voted on the base, as the record has it
+    parents        with --state: every Shared Base that is named is one of the chain
+    weights        with --state: the model's own bits, or of a build its base's, against the base they are said to be
 
 Whatever does not hold is a LineageError with its cause. What could not be looked at is said in the verdict's coverage.
 """
@@ -13,16 +15,18 @@ Whatever does not hold is a LineageError with its cause. What could not be looke
 from dataclasses import dataclass
 from pathlib import Path
 
-from peers.build.record import MODEL_FOLDER
+from peers.build.record import BASE_FOLDER, MODEL_FOLDER
+from peers.build.weights import require_digest
 from peers.lineage import statement
 from peers.lineage.dsse import read_envelope
-from peers.lineage.history import Step, base_at, last_record, read_run, require_state, spans_of, walk
+from peers.lineage.history import Step, base_at, check_parents, last_record, read_run, require_state, spans_of, walk
+from peers.lineage.measured import check_voted
 from peers.lineage.replay import Replayed, replay
 from peers.lineage.sign import EXPORT
 from peers.lineage.statement import Lineage, Statement
 from peers.lineage.subjects import STATEMENT_NAME, check_folder
 from peers.lineage.weights import is_base
-from swarm.errors import LineageError, UsageError
+from swarm.errors import LineageError, ModelError, UsageError
 from swarm.identity.peer_id import PeerId
 from swarm.state.chain import Mark
 from swarm.state.run import Run
@@ -38,14 +42,14 @@ class Coverage:
     rounds: int
     means: int
     weights: bool
-    """Whether the model's own weights were found to be the base."""
+    """Whether the model's own weights, or those in a build's base folder, were found to be the base."""
 
     @property
     def text(self) -> str:
-        weights = "the weights are the base, bit for bit" if self.weights else "weights not compared with the base"
+        """But for the weights."""
         return (
             f"files {self.files or 'not at hand'}; records {self.records} of {self.rounds} rounds; "
-            f"means replayed {self.means} of {self.rounds}; {weights}"
+            f"means replayed {self.means} of {self.rounds}"
         )
 
 
@@ -62,10 +66,14 @@ class Verdict:
     @property
     def text(self) -> str:
         lineage = self.statement.predicate
-        what = "Shared Base" if lineage.kind == "shared-base" else "Sovereign Build on the Shared Base"
+        is_base = lineage.kind == "shared-base"
+        what = "Shared Base" if is_base else "Sovereign Build on the Shared Base"
+        weights = "weights not compared with the base"
+        if self.coverage.weights:
+            weights = "the weights are the base, bit for bit" if is_base else "it began from the base, bit for bit"
         return (
             f"verified: {what} of round {lineage.base.round}, run {lineage.base.run_id}\n"
-            f"signed by {self.signer} ({self.signer_is})\n{self.coverage.text}"
+            f"signed by {self.signer} ({self.signer_is})\n{self.coverage.text}; {weights}"
         )
 
 
@@ -144,8 +152,11 @@ def walk_base(run: Run, state: Path, lineage: Lineage, zero: Path | None) -> tup
         raise LineageError(f"the base is not the state of round {base.round} in the chain of {state}")
     if spans_of(step.decided for step in steps) != lineage.rounds:
         raise LineageError("rosters or weights in the statement are not those of the commit records")
-    if lineage.kind == "shared-base" and lineage.parents[0].digest.get(statement.STATE_DIGEST) != _zero(run):
-        raise LineageError("a missing parent: the statement descends from another state 0 than the charter's")
+    if lineage.kind == "shared-base":
+        if lineage.parents[0].digest.get(statement.STATE_DIGEST) != _zero(run):
+            raise LineageError("a missing parent: the statement descends from another state 0 than the charter's")
+        check_voted(run, steps, lineage.evaluation)
+    check_parents(run, steps, lineage.parents)
     return steps, replay(run, state, steps, zero)
 
 
@@ -160,7 +171,17 @@ def role_of(signer: PeerId, run: Run, steps: list[Step]) -> str:
 
 
 def _weights(lineage: Lineage, folder: Path | None, replayed: Replayed) -> bool:
-    if lineage.kind != "shared-base" or folder is None or replayed.base_N is None:
+    if folder is None:
+        return False
+    if lineage.kind == "build":
+        folder = folder.parent / BASE_FOLDER  # it lies beside the model, where a whole build is at hand
+        if not folder.is_dir():
+            return False
+        try:
+            require_digest(folder, lineage.parents[0].digest.get(statement.WEIGHTS_DIGEST, ""))
+        except ModelError as error:
+            raise LineageError(str(error)) from None
+    if replayed.base_N is None:
         return False
     if not is_base(folder, replayed.base_N):
         raise LineageError(f"the weights in {folder} are not the base of round {lineage.base.round}")

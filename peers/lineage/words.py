@@ -37,7 +37,8 @@ def training(lineage: Lineage) -> str:
     members = sorted({seat.member for span in lineage.rounds for seat in span.roster})
     rejected = sum(span.rejected for span in lineage.rounds)
     text = (
-        f"Trained by {len(members)} members ({', '.join(members) or 'none'}) in {lineage.base.round} rounds of run "
+        f"Trained by {_count(len(members), 'member')} ({', '.join(members) or 'none'}) in "
+        f"{_count(lineage.base.round, 'round')} of run "
         f"{lineage.base.run_id}, {rejected} of them rejected; updates were averaged peer to peer, data stayed with "
         "the members."
     )
@@ -50,6 +51,10 @@ def training(lineage: Lineage) -> str:
             f"({spent.accountant})."
         )
     return text
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def source_name(source: DataSource) -> str:

@@ -1,7 +1,7 @@
 """What is recorded of a data set: whose it is, where it comes from, what restricts it, and who may see that.
 
     public       what kind of thing it is, its label, what it may be used for, whether anybody has judged its quality
-    consortium   whose it is, licences, residency, protections, and what it was made from
+    consortium   whose it is, licences, residency, protections, language, and what it was made from
     private      its name, what it is known by, and the digest of its content
 
 The id is a salted commitment to the private fields: an artefact can be spoken of, and named as an ancestor, without
@@ -31,6 +31,7 @@ class DataUsed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     licence: str
     uses: tuple[Use, ...]
     privacy: Privacy
+    language: str = ""
     digest: str = ""
     """Hex BLAKE3 over names and contents of its files; empty where a script reads the data itself."""
     files: int = 0
@@ -51,6 +52,7 @@ class DataUsed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             licence=dataset.licence,
             uses=dataset.uses,
             privacy=dataset.privacy,
+            language=dataset.language,
             digest=digest,
             files=files,
             bytes=bytes,
@@ -74,6 +76,7 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Jurisdictions it may be used in; None for everywhere."""
     privacy: tuple[str, ...] = ()
     """Protections without which nothing derived from it leaves."""
+    language: str = ""
     lineage: tuple[str, ...] = ()
     """Ids of what it was made from."""
 
@@ -88,7 +91,7 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 Octets = bytes
 """`bytes`, for classes that have a field of that name."""
 
-_CONSORTIUM = ("owner", "rights", "residency", "privacy", "lineage")
+_CONSORTIUM = ("owner", "rights", "residency", "privacy", "language", "lineage")
 _PRIVATE = ("source", "provenance", "version", "salt")
 
 
@@ -110,6 +113,7 @@ def record_of(data: DataUsed, restrictions: Restrictions, *, owner: str, salt: b
         rights=tuple(sorted(restrictions.licences)),
         residency=None if residency is None else tuple(sorted(residency)),
         privacy=tuple(sorted(restrictions.privacy)),
+        language=data.language,
         source=data.name,
         provenance=f"{data.files} files, {data.bytes} bytes, on the owner's machine",
         version=data.digest,

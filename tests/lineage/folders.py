@@ -5,6 +5,7 @@ can take some away.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -65,35 +66,56 @@ def dataset(name: str, label: Label) -> DataUsed:
         licence="CC0-1.0",
         uses=(Use.SHARED_BASE,),
         privacy=Privacy.LICENCE,
+        language="de",
         digest=f"digest of {name}",
         files=1,
         bytes=7,
     )
 
 
-def make_state(state: Path, *, label: Label = Label.CONTROLLED, rounds: int = ROUNDS, elements: int = 3000) -> Charter:
-    """Plays a swarm of three for some rounds; peer 0's folder afterwards."""
-    charter = make_charter(3, elements=elements)
+Play = Callable[[Simulation], Awaitable[None]]
+Loss = Callable[[np.ndarray], float | None]
+
+
+def make_state(
+    state: Path,
+    *,
+    label: Label = Label.CONTROLLED,
+    rounds: int = ROUNDS,
+    elements: int = 3000,
+    charter: Charter | None = None,
+    scores: Mapping[int, Loss] | None = None,
+    play: Play | None = None,
+) -> Charter:
+    """Plays a swarm of three for some rounds, or as `play` says; peer 0's folder afterwards."""
+    charter = charter or make_charter(3, elements=elements)
     state.mkdir(parents=True)
     files.write(state / "charter.toml", sign_charter(SignedCharter(charter=charter), MEMBER_KEYS[0]))
     policy = write_policy(state.parent / "policy.toml")
     keep_policy(state, read_policy(policy))
     digest = read_policy(policy).digest
 
-    async def main() -> None:
+    async def main() -> int:
         sim = Simulation(charter)
+        sim.scores.update(scores or {})
         with Ledger(state / LEDGER_NAME, lambda: 0.0) as ledger:
             data = [dataset("manuals", Label.OPEN), dataset(SECRET_NAME, label)]
             trained.begin(state, ledger, policy=digest, data=data, isolation="none", owner="m0", at=0.0)
             await sim.start(0, policy=InForce(digest, Restrictions()), ledger=ledger)
             await asyncio.gather(sim.start(1), sim.start(2))
-            await sim.until_round(rounds, 0)
-            save_disk(sim, state, rounds)
+            if play is None:
+                await sim.until_round(rounds, 0)
+                last = rounds
+            else:
+                await play(sim)
+                last = sim.committed(0)
+            save_disk(sim, state, last)
             await sim.finish()
+        return last
 
-    run_virtual(main())
+    last = run_virtual(main())
     with Ledger(state / LEDGER_NAME, lambda: 0.0) as ledger:
-        asyncio.run(OwnHeads(state, ME, run_id(charter), ledger).sign(rounds, 0.0))
+        asyncio.run(OwnHeads(state, ME, run_id(charter), ledger).sign(last, 0.0))
     countersign(state, run_id(charter))
     (state / "residual").write_bytes(b"what is left over of private data")
     (state / "events.jsonl").write_text("{}\n")
@@ -115,10 +137,14 @@ def save_disk(sim: Simulation, state: Path, rounds: int) -> None:
         record, decided = store.load_record(number), archive.committed(number)
         assert record is not None and decided is not None
         replace_file(state / "records" / f"{number:09d}", [record])
+        if decided.value.is_rejected:
+            continue
         means = [archive.result(decided.value, decided.digest, chunk) for chunk in range(run.grid.chunks)]
         assert all(means)
         replace_file(state / "results" / f"{number:09d}-{decided.digest.hex()[:32]}", [mean or b"" for mean in means])
     replace_file(state / "acceptor", [store.load_acceptor() or b""])
+    if (restarts := store.load_restarts()) is not None:
+        replace_file(state / "restarts", [restarts])
     base_N = sim.base_zero()
     save_checkpoint(state, 0, (base_N, np.zeros_like(base_N)))
 

@@ -27,6 +27,8 @@ from peers.build.record import (
 from peers.build.weights import weights_digest
 from peers.leaving.write import Extras, write_bundle
 from peers.lineage import dsse
+from peers.lineage import statement as statements
+from peers.lineage.statement import STATE_DIGEST
 from swarm.errors import LineageError
 from swarm.sovereignty.artefacts import Artefact, DataUsed, is_what_it_says
 from swarm.sovereignty.labels import Label
@@ -34,7 +36,7 @@ from swarm.sovereignty.uses import Privacy, Use
 from swarm.state.disk import replace_file
 from swarm.state.tensors import safetensors_parts
 from tests.lineage.folders import ME, ROUNDS
-from tests.lineage.test_verify import flip, signed, tapestry
+from tests.lineage.test_verify import flip, rewritten, signed, tapestry, with_lineage
 from tests.simulation import peer_identity
 
 NAME = "notes of the ministry"
@@ -205,7 +207,8 @@ def test_no_run_begins_with_a_build(build: Path, key: Path, tmp_path: Path) -> N
 
 def test_a_rebased_build_names_where_it_was_trained(build: Path, state: Path, key: Path) -> None:
     whole = read_record(build)
-    earlier = msgspec.structs.replace(whole.base, round=1, state="11" * 32, weights="22" * 32)
+    first_state = json.loads(tapestry("lineage", "sign", "--state", earlier_state(state), "--identity", key, "--json"))
+    earlier = msgspec.structs.replace(whole.base, round=1, state=first_state["state_digest"], weights="22" * 32)
     first, last = whole.stages
     stages = (msgspec.structs.replace(first, parent=earlier.weights), last)
     change(build, stages=stages)
@@ -215,3 +218,32 @@ def test_a_rebased_build_names_where_it_was_trained(build: Path, state: Path, ke
     text = tapestry("lineage", "show", build)
     assert "the build on round 1 that was rebased" in text
     tapestry("lineage", "verify", build, "--state", state)
+    change(build, rebased=Rebased(base=msgspec.structs.replace(earlier, state="11" * 32), build="33" * 32, scores=()))
+    cause = tapestry("lineage", "sign", build, "--identity", key, code=1)
+    assert "a missing parent: Shared Base of round 1" in cause and "is no state in the chain" in cause
+    file = build / "model" / "statement.dsse.json"
+    lineage = statements.decode(dsse.read_envelope(file)[1], "here").predicate
+    lying = msgspec.structs.replace(lineage.parents[1], digest={STATE_DIGEST: "11" * 32})
+    rewritten(file, with_lineage(parents=(lineage.parents[0], lying, *lineage.parents[2:])))
+    for where in (file, build):
+        assert "a missing parent" in tapestry("lineage", "verify", where, "--state", state, code=1)
+
+
+def earlier_state(state: Path) -> Path:
+    """The same peer's folder four rounds before."""
+    folder = Path(shutil.copytree(state, state.parent / "earlier"))
+    for path in [*(folder / "records").iterdir(), *(folder / "results").iterdir()]:
+        if int(path.name[:9]) > 1:
+            path.unlink()
+    return folder
+
+
+def test_the_base_beside_a_build_is_looked_at(build: Path, state: Path, key: Path) -> None:
+    tapestry("lineage", "sign", build, "--identity", key)
+    assert "it began from the base, bit for bit" in tapestry("lineage", "verify", build, "--state", state)
+    alone = tapestry("lineage", "verify", build / "model" / "statement.dsse.json", "--state", state)
+    assert "it began from the base, bit for bit" in alone
+    flip(build / "base" / "base.safetensors", -1)
+    assert "are not those on record" in tapestry("lineage", "verify", build, "--state", state, code=1)
+    shutil.rmtree(build / "base")
+    assert "weights not compared with the base" in tapestry("lineage", "verify", build, "--state", state)

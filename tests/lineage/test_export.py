@@ -8,8 +8,9 @@ import pytest
 
 from peers.lineage import cyclonedx, spdx
 from peers.lineage.statement import Measure
+from peers.lineage.verify import read_statement
 from swarm.errors import LineageError
-from tests.lineage.folders import SECRET_NAME
+from tests.lineage.folders import ROUNDS, SECRET_NAME
 from tests.lineage.test_verify import flip, rewritten, signed, tapestry, with_lineage
 
 
@@ -50,7 +51,11 @@ def test_the_eu_summary_invents_nothing(model: Path, tmp_path: Path) -> None:
     text = exported(model, "eu-summary", tmp_path / "m.md")
     assert "CC0-1.0" in text and text.count("not known") > 12
     summary = json.loads(exported(model, "eu-summary", tmp_path / "m.json"))["summary"]
-    assert summary["1. General information"]["training data size"].startswith("not known")
+    general = summary["1. General information"]
+    told = read_statement(model / "shared-base" / "statement.dsse.json")[1].predicate.rounds
+    tokens = sum(seat.tokens for span in told for seat in span.roster)
+    assert tokens > 0 and general["training data size"].startswith(f"{tokens:,} tokens in {ROUNDS} rounds")
+    assert general["languages of the data"] == "de" and summary["2. Data source 1"]["language"] == "de"
     assert {"1. General information", "2. List of data sources", "3. Relevant aspects of data processing"} <= set(
         summary
     )
@@ -60,6 +65,7 @@ def test_the_public_tier_says_what_it_does_not_show(state: Path, key: Path, tmp_
     signed(state, key)
     text = exported(state, "eu-summary", tmp_path / "m.md")
     assert "not shown to the public tier" in text and "CC0-1.0" not in text
+    assert "| languages of the data | not shown to the public tier" in text
 
 
 def test_what_does_not_hold_is_not_exported(model: Path, tmp_path: Path) -> None:
