@@ -126,6 +126,10 @@ def new(
     privacy_delta: Annotated[
         float, typer.Option(help="Delta of differential privacy, for members whose data is trained on under it.")
     ] = 1e-6,
+    data_licence: Annotated[
+        list[str] | None,
+        typer.Option(help="Licence that data may be under, as policies name it; any if left out. Repeat for more."),
+    ] = None,
     weights: Annotated[
         Literal["uniform", "tokens"], typer.Option(help="What a peer's share in a round follows.")
     ] = "uniform",
@@ -202,6 +206,7 @@ def new(
         admission=manifest.Admission(kind="open" if open_ else "mixed" if mixed else "member"),
         governance=manifest.Governance(amend_threshold=amend_threshold),
         privacy=manifest.Privacy(delta=privacy_delta),
+        data=manifest.Data(licences=tuple(data_licence or ())),
         regions=tuple(_region(text) for text in region),
         members=members,
         founders=manifest.Founders(keys=founders, threshold=threshold or 2 * len(founders) // 3 + 1),

@@ -84,6 +84,7 @@ def _rows(signed: SignedCharter, cause: str | None) -> list[tuple[str, str]]:
         ("admission", charter.admission.kind),
         ("amendments", _amending(charter)),
         ("privacy", f"delta {charter.privacy.delta:g}, for members that train under differential privacy"),
+        ("licences of data", ", ".join(charter.data.licences) or "any"),
         *((f"region {region.name}", ", ".join(region.jurisdictions)) for region in charter.regions),
         *((f"member {member.name}", member.key) for member in charter.members),
         *(("genesis peer", peer) for peer in charter.genesis.peers),

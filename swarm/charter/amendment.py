@@ -19,7 +19,7 @@ import rfc8785
 
 from swarm.charter.manifest import Charter
 from swarm.charter.rules import check_charter
-from swarm.charter.signing import Signature
+from swarm.charter.signing import Signature, content_of
 from swarm.errors import CharterError
 
 AMENDMENT_DOMAIN = "amendment"
@@ -36,6 +36,7 @@ MAY_CHANGE: dict[str, tuple[str, ...]] = {
     "admission": ("kind",),
     "regions": (),
     "members": (),
+    "data": (),
     "governance": (),
     "quality": (),
 }
@@ -70,9 +71,14 @@ class SignedAmendment(
 def amendment_bytes(amendment: Amendment) -> bytes:
     """What is signed: canonical JSON (RFC 8785). Raises CharterError for a number that JSON cannot hold exactly."""
     try:
-        return rfc8785.dumps(msgspec.to_builtins(amendment))
+        return rfc8785.dumps(content_of_amendment(amendment))
     except rfc8785.CanonicalizationError as error:
         raise CharterError(f"the amendment has no canonical form: {error}") from None
+
+
+def content_of_amendment(amendment: Amendment) -> dict[str, Any]:
+    """The payload as what is signed and written."""
+    return msgspec.to_builtins(amendment) | {"charter": content_of(amendment.charter)}
 
 
 def amendment_digest(amendment: Amendment) -> str:

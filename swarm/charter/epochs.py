@@ -15,6 +15,7 @@ What a peer makes of the documents it holds is in `holdings.py`.
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Any
 
 import msgspec
 import rfc8785
@@ -26,6 +27,7 @@ from swarm.charter.amendment import (
     amendment_bytes,
     amendment_digest,
     check_amendment,
+    content_of_amendment,
 )
 from swarm.charter.cosigning import signers
 from swarm.charter.manifest import Charter
@@ -130,7 +132,10 @@ class Rules:
 def encode(document: SignedDocument) -> bytes:
     """One line of canonical JSON (RFC 8785). Raises CharterError for a number that JSON cannot hold exactly."""
     try:
-        return rfc8785.dumps(msgspec.to_builtins(document)) + b"\n"
+        content: dict[str, Any] = msgspec.to_builtins(document)
+        if isinstance(document, SignedAmendment):
+            content["amendment"] = content_of_amendment(document.amendment)
+        return rfc8785.dumps(content) + b"\n"
     except rfc8785.CanonicalizationError as error:
         raise CharterError(f"the document has no canonical form: {error}") from None
 

@@ -197,6 +197,11 @@ class Privacy(_Part, frozen=True, kw_only=True):
     """Of (epsilon, delta)-differential privacy, for members that train under it; well below one over their records."""
 
 
+class Data(_Part, frozen=True, kw_only=True):
+    licences: tuple[str, ...] = ()
+    """Licences under which data may be trained on for the Shared Base, as policies write them; empty: any."""
+
+
 class Region(_Part, frozen=True, kw_only=True):
     name: str
     jurisdictions: tuple[str, ...]
@@ -242,6 +247,7 @@ class Charter(_Part, frozen=True, kw_only=True):
     admission: Admission = Admission()
     governance: Governance = Governance()
     privacy: Privacy = Privacy()
+    data: Data = Data()
     regions: tuple[Region, ...]
     members: tuple[Member, ...]
     founders: Founders

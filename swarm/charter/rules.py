@@ -11,7 +11,8 @@ size has a limit, and every text is printable before a terminal shows it. The ru
  6. chunks are whole blocks; the deadline's floor is not above its ceiling; the run ends after it begins;
  7. secure sums take three members, uniform weights and a majority, and what is added fits into 16 bits;
  8. quorum kind `available` is for runs that admit anybody, and has no witnesses: nobody waits for their votes;
- 9. over several regions a sum holds three members, or is masked across them, or single updates may cross.
+ 9. over several regions a sum holds three members, or is masked across them, or single updates may cross;
+10. licences of data are names, each once.
 """
 
 import math
@@ -62,6 +63,7 @@ MAX_DELTA = 1e-3
 MAX_REGIONS = 256
 MAX_JURISDICTIONS = 676
 """26 x 26: all two-letter codes there can be."""
+MAX_LICENCES = 256
 MAX_MEMBERS = 10_000
 MAX_FOUNDERS = 256
 MAX_GENESIS_PEERS = 4_096
@@ -83,6 +85,7 @@ def check_charter(charter: Charter) -> None:
     _check_quorum(charter)
     _check_positive("privacy.delta", charter.privacy.delta, MAX_DELTA)
     _check_aggregation(charter)
+    _check_licences(charter)
     _check_regions(charter)
     _check_borders(charter)
 
@@ -255,6 +258,14 @@ def _check_aggregation(charter: Charter) -> None:
         raise CharterError('a secure sum needs weights.policy "uniform": token counts do not fit into 16 bits')
     if charter.reduce.levels == 1 and len(charter.regions) > 1 and not rule.across_regions:
         raise CharterError("one level over several regions masks across them: set aggregation.across_regions")
+
+
+def _check_licences(charter: Charter) -> None:
+    licences = charter.data.licences
+    _check_count("data.licences", len(licences), 0, MAX_LICENCES)
+    for licence in licences:
+        _check_name("data.licences", licence)
+    _check_once("licence", licences)
 
 
 def _check_regions(charter: Charter) -> None:

@@ -6,11 +6,12 @@ defaults spelled out, so that comments and order in a file change nothing. No cl
 """
 
 import hashlib
+from typing import Any
 
 import msgspec
 import rfc8785
 
-from swarm.charter.manifest import Charter
+from swarm.charter.manifest import Charter, Data
 from swarm.charter.rules import MAX_FOUNDERS, check_charter
 from swarm.errors import CharterError
 from swarm.identity.key import Identity
@@ -52,9 +53,18 @@ def canonical_bytes(charter: Charter) -> bytes:
         CharterError: a number that JSON cannot hold exactly.
     """
     try:
-        return rfc8785.dumps(msgspec.to_builtins(charter))
+        return rfc8785.dumps(content_of(charter))
     except rfc8785.CanonicalizationError as error:
         raise CharterError(f"the charter has no canonical form: {error}") from None
+
+
+def content_of(charter: Charter) -> dict[str, Any]:
+    """The payload as what is signed and hashed. A table that charters gained later is in it only where it says
+    something, so those that were signed before stay what they were."""
+    content: dict[str, Any] = msgspec.to_builtins(charter)
+    if charter.data == Data():
+        del content["data"]
+    return content
 
 
 def run_id(charter: Charter) -> str:

@@ -282,7 +282,7 @@ class Engine:
 
     def _ruled(self, run: Run) -> None:
         self._presence.run = run
-        self._gate.follow(min_contributors=run.least_members)
+        self._gate.follow(min_contributors=run.least_members, licences=run.charter.data.licences)
         if self._work is not None:
             self._work.run = run
 
@@ -318,7 +318,7 @@ class Engine:
             case wire.ShowHead() if self._evidence is not None:
                 await self._evidence.serve(stream, request)
             case wire.Park() | wire.RelayTo():
-                await self._relay.attend(stream, request)
+                await self._relay.attend(stream, request, is_observer=passport.role == "observer")
             case _ if self.ctx is None:
                 await stream.send(wire.Refusal("joining", "this peer has no state yet"))
             case wire.GetState():

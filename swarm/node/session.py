@@ -31,6 +31,7 @@ def make_gate(config: NodeConfig, run: Run, region: str, ledger: Ledger, budget:
         decided=decided,
         held_out=config.held_out,
     )
+    gate.follow(min_contributors=run.least_members, licences=run.charter.data.licences)
     for protection in protections_of(run.charter):
         gate.protect(protection)
     return gate

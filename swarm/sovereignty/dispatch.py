@@ -4,17 +4,18 @@ The policy decides alone; who enforces is the caller (a peer that is refused sto
 means is judged later and every time, by the gate. Rules, in order:
 
   1. the data's `uses` name the purpose;
-  2. sovereign and private data are worked on in their own jurisdiction only: two jurisdictions' together, nowhere;
-  3. a run in which anything may be seen of single steps, or in which anybody may go on (`gradient` mode, quorum
+  2. where the charter names licences, the data is under these and no others;
+  3. sovereign and private data are worked on in their own jurisdiction only: two jurisdictions' together, nowhere;
+  4. a run in which anything may be seen of single steps, or in which anybody may go on (`gradient` mode, quorum
      `available`), takes open data only;
-  4. a protection that the policy demands must be one that this run and this machine can give.
+  5. a protection that the policy demands must be one that this run and this machine can give.
 """
 
 from collections.abc import Set
 from dataclasses import dataclass
 
 from swarm.charter.manifest import Charter, SecureSum
-from swarm.sovereignty.gate import Denied, InForce
+from swarm.sovereignty.gate import Denied, InForce, licence_fault
 from swarm.sovereignty.labels import Label
 from swarm.sovereignty.reasons import Reason
 from swarm.sovereignty.uses import Privacy, Use
@@ -38,6 +39,9 @@ def check_dispatch(policy: InForce, request: Request) -> Denied | None:
     if request.use not in bound.uses:
         allowed = ", ".join(sorted(bound.uses)) or "no use that all of it allows"
         return _deny(policy, Reason.PURPOSE_MISMATCH, f"the data may be used for {allowed}, not for {request.use}")
+    refused = None if request.charter is None else licence_fault(bound, request.charter.data.licences)
+    if refused is not None:
+        return _deny(policy, Reason.LICENCE_NOT_ACCEPTED, refused)
     if not bound.may_be_used_in(request.jurisdiction):
         homes = " and of ".join(sorted(bound.residency or ())) or "different jurisdictions"
         return _deny(

@@ -4,8 +4,8 @@ It judges meaning; the audited transport (swarm.net.audited) records bytes. The 
 and nothing else in the program can make a `Permit`.
 
 Rules, in order:
-  0. Data whose `uses` do not name the Shared Base, or that demands an isolation or a protection which is not there:
-     nothing leaves.
+  0. Data whose `uses` do not name the Shared Base, that is under a licence which the charter does not accept, or that
+     demands an isolation or a protection which is not there: nothing leaves.
   1. `private` data: nothing derived from it leaves, unless its policy names a protection, and that is in force.
   2. An update with a NaN or an infinity in it, or with a chunk above the charter's norm bound, does not leave.
   3. A single update crosses a border only when the charter's `min_contributors` is 1 and its data is `open`. A sum of
@@ -34,7 +34,7 @@ from swarm.isolation.levels import NONE, is_enough
 from swarm.sovereignty import permit as permits
 from swarm.sovereignty.decisions import Decision
 from swarm.sovereignty.labels import Label
-from swarm.sovereignty.lattice import Restrictions
+from swarm.sovereignty.lattice import Restrictions, unaccepted
 from swarm.sovereignty.permit import PROTOCOL_KINDS, Kind, Permit
 from swarm.sovereignty.privacy import Budget, Receipt, judge
 from swarm.sovereignty.reasons import Reason
@@ -92,6 +92,7 @@ class Gate:
         self._budget = budget
         self._decided = decided
         self._held_out = held_out
+        self._licences: Collection[str] = ()
         self._protections = frozenset[Privacy]()
         self._isolation = NONE
         self._last_denied: Decision | None = None
@@ -106,9 +107,11 @@ class Gate:
         """
         self._protections |= {by}
 
-    def follow(self, *, min_contributors: int) -> None:
-        """Goes by the border rule as an amendment of the charter has it. The policy is the member's own and stays."""
+    def follow(self, *, min_contributors: int, licences: Collection[str] = ()) -> None:
+        """Goes by the border rule, and the licences accepted, as the charter in force has them. The policy is the
+        member's own and stays."""
         self._min_contributors = min_contributors
+        self._licences = licences
 
     def isolated(self, level: str) -> None:
         """Says how far the trainer is isolated, as its launcher has reported it; until then, not at all."""
@@ -172,6 +175,9 @@ class Gate:
                 Reason.PURPOSE_MISMATCH,
                 f"the policy allows {', '.join(sorted(bound.uses)) or 'nothing'}, not {Use.SHARED_BASE}",
             )
+        refused = licence_fault(bound, self._licences)
+        if refused is not None:
+            return self._deny(Reason.LICENCE_NOT_ACCEPTED, refused)
         if not is_enough(self._isolation, bound.isolation):
             return self._deny(
                 Reason.ISOLATION_TOO_LOW,
@@ -338,6 +344,16 @@ class Gate:
     @staticmethod
     def _permit(id: str, kinds: frozenset[Kind], peers: frozenset[str] | None, region: str = "") -> Permit:
         return Permit(permits._GATE_TOKEN, id, kinds, peers, region)  # pyright: ignore[reportPrivateUsage]
+
+
+def licence_fault(bound: Restrictions, accepted: Collection[str]) -> str | None:
+    """Why data under these licences may not be trained on in a run that accepts some; None if it may."""
+    if not accepted:
+        return None
+    others = unaccepted(bound.licences, accepted) if bound.licences else ["no licence"]
+    if not others:
+        return None
+    return f"the data is under {' and '.join(others)}, and this run's charter accepts {', '.join(sorted(accepted))}"
 
 
 def largest_rms(update_N: np.ndarray, grid: Grid) -> float:

@@ -60,6 +60,13 @@ def join_all(restrictions: Iterable[Restrictions]) -> Restrictions:
     return reduce(Restrictions.join, restrictions, Restrictions())
 
 
+def unaccepted(licences: Iterable[str], accepted: Iterable[str]) -> list[str]:
+    """Which of some licences are not accepted; none accepted means all are. `A AND B` holds both, as in SPDX."""
+    known = frozenset(accepted)
+    terms = [(licence, licence.split(" AND ")) for licence in sorted(licences)]
+    return [licence for licence, parts in terms if known and licence not in known and not known.issuperset(parts)]
+
+
 class Labelled(Protocol):
     """A data set, as a policy file or a node's settings describe it."""
 

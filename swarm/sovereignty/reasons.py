@@ -26,6 +26,8 @@ class Reason(StrEnum):
     # Data that may not be used here, or for this.
     PURPOSE_MISMATCH = "purpose_mismatch"
     """Its `uses` do not name what it is asked for."""
+    LICENCE_NOT_ACCEPTED = "licence_not_accepted"
+    """The charter names the licences of data that may be trained on, and not this one."""
     OUTSIDE_RESIDENCY = "outside_residency"
     """Sovereign or private data, and a peer of another jurisdiction."""
     NEEDS_OPEN_DATA = "needs_open_data"

@@ -10,7 +10,7 @@ from swarm.charter import passport as passports
 from swarm.charter.admission import Admitted, Reason, Refused
 from swarm.charter.amendment import Amendment, SignedAmendment
 from swarm.charter.epochs import Rules
-from swarm.charter.manifest import Admission, Genesis, Member, Region, Training
+from swarm.charter.manifest import Admission, Data, Genesis, Member, Region, Training
 from swarm.charter.passport import SignedPassport, issue, volunteer
 from swarm.errors import CharterError
 from tests.governing import amendment, changed, revocation, signed_amendment
@@ -116,6 +116,14 @@ def test_a_region_may_be_added_and_every_rule_of_a_charter_holds_for_an_amended_
     assert "occurs 2 times" in refused(GENESIS, amendment(GENESIS, ALL, members=CHARTER.members * 2))
     assert "reason" in refused(GENESIS, amendment(GENESIS, ALL, reason="\x1b[2J"))
     assert "from round 0" in refused(GENESIS, amendment(GENESIS, ALL, from_round=0))
+
+
+def test_the_licences_of_data_may_be_amended_and_the_document_keeps_its_one_spelling() -> None:
+    named = amendment(GENESIS, ALL, data=Data(licences=("CC0-1.0", "GPL-2.0")))
+    assert epochs.plus(GENESIS, named).charter.data.licences == ("CC0-1.0", "GPL-2.0")
+    for document in (named, amendment(GENESIS, ALL)):
+        assert epochs.encode(epochs.decode(document)) == document
+        assert (b'"licences"' in document) == (document is named)
 
 
 def test_a_table_that_charters_gain_later_is_fixed_until_it_is_listed() -> None:

@@ -9,6 +9,7 @@ from swarm.charter.manifest import (
     AdamW,
     Admission,
     Charter,
+    Data,
     Genesis,
     Member,
     Nesterov,
@@ -17,7 +18,7 @@ from swarm.charter.manifest import (
     SecureSum,
     Weights,
 )
-from swarm.charter.rules import MAX_CONFIG_BYTES, check_charter
+from swarm.charter.rules import MAX_CONFIG_BYTES, MAX_LICENCES, check_charter
 from swarm.errors import CharterError
 from swarm.identity.peer_id import PeerId
 from tests.unit.charter.samples import ADA, BO, PEERS, STRANGER, charter
@@ -197,6 +198,20 @@ def test_secure_sums_take_three_members_a_majority_and_uniform_weights() -> None
     one_level = replace(_secure(SecureSum()), reduce=replace(charter().reduce, levels=1))
     _refused(one_level, "set aggregation.across_regions")
     check_charter(replace(one_level, aggregation=SecureSum(across_regions=True)))
+
+
+@pytest.mark.parametrize(
+    ("licences", "cause"),
+    [
+        (("",), "1 to 64 characters"),
+        (("CC0\n",), "control characters"),
+        (("CC0-1.0", "CC0-1.0"), "licence CC0-1.0 occurs 2 times"),
+        (tuple(f"l{number}" for number in range(MAX_LICENCES + 1)), "257 entries"),
+    ],
+)
+def test_licences_of_data_are_names_and_each_is_named_once(licences: tuple[str, ...], cause: str) -> None:
+    check_charter(replace(charter(), data=Data(licences=("CC0-1.0", "GPL-2.0"))))
+    _refused(replace(charter(), data=Data(licences=licences)), cause)
 
 
 @pytest.mark.parametrize(

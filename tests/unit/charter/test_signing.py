@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from swarm.charter.manifest import Data
 from swarm.charter.signing import (
     Signature,
     SignedCharter,
@@ -90,6 +91,13 @@ def test_the_run_id_is_the_hash_of_sorted_compact_json() -> None:
     assert run_id(charter()) == hashlib.sha256(data).hexdigest()
     assert json.dumps(json.loads(data), sort_keys=True, separators=(",", ":")).encode()[:40] == data[:40]
     assert json.loads(data)["outer"] == {"kind": "nesterov", "lr": 0.7, "momentum": 0.9}
+
+
+def test_a_table_that_charters_gained_later_changes_no_run_that_does_not_use_it() -> None:
+    assert b'"data"' not in canonical_bytes(charter())
+    named = replace(charter(), data=Data(licences=("CC0-1.0",)))
+    assert run_id(named) != run_id(charter())
+    assert verify_charter(signed_charter(named, *FOUNDERS[:2]), NOW_S) == named
 
 
 def test_every_difference_makes_another_run() -> None:

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from swarm.charter.manifest import Quorum, SecureSum, Training
+from swarm.charter.manifest import Data, Quorum, SecureSum, Training
 from swarm.identity.peer_id import PeerId
 from swarm.sovereignty.decisions import Decision, basis_of, read_decision
 from swarm.sovereignty.dispatch import Request, check_dispatch, protections_of
@@ -23,6 +23,7 @@ CHARTER = make_charter(3)
 GRADIENTS = msgspec.structs.replace(CHARTER, training=Training(mode="gradient"))
 AVAILABLE = msgspec.structs.replace(CHARTER, quorum=Quorum(kind="available"))
 SECURE = msgspec.structs.replace(CHARTER, aggregation=SecureSum())
+LICENSED = msgspec.structs.replace(CHARTER, data=Data(licences=("CC0-1.0", "GPL-2.0")))
 DIGEST = "ab" * 32
 
 
@@ -32,6 +33,10 @@ def ask(bound: Restrictions, request: Request) -> str:
         return "allowed"
     assert denied.policy == DIGEST and denied.reason and "\n" not in denied.reason
     return denied.code
+
+
+def under(*licences: str) -> Restrictions:
+    return Restrictions(licences=frozenset(licences))
 
 
 HOME = Restrictions(label=Label.SOVEREIGN, residency=frozenset({"DE"}))
@@ -49,6 +54,14 @@ SECRET = Restrictions(label=Label.PRIVATE, residency=frozenset({"DE"}), privacy=
         (HOME, Request(Use.SHARED_BASE, "FR", CHARTER), "outside_residency"),
         (HOME, Request(Use.SOVEREIGN_BUILD, "FR"), "outside_residency"),
         (HOME.join(Restrictions(residency=frozenset({"FR"}))), Request(Use.EVALUATION, "DE"), "outside_residency"),
+        (under("CC0-1.0"), Request(Use.SHARED_BASE, "US", CHARTER), "allowed"),
+        (under("CC0-1.0"), Request(Use.SHARED_BASE, "US", LICENSED), "allowed"),
+        (under("CC0-1.0 AND GPL-2.0"), Request(Use.SHARED_BASE, "US", LICENSED), "allowed"),
+        (under("CC0-1.0", "CC-BY-NC-4.0"), Request(Use.SHARED_BASE, "US", LICENSED), "licence_not_accepted"),
+        (under("CC0-1.0 AND CC-BY-NC-4.0"), Request(Use.SHARED_BASE, "US", LICENSED), "licence_not_accepted"),
+        (under("CC0-1.0 OR CC-BY-NC-4.0"), Request(Use.SHARED_BASE, "US", LICENSED), "licence_not_accepted"),
+        (Restrictions(), Request(Use.SHARED_BASE, "US", LICENSED), "licence_not_accepted"),
+        (under("CC-BY-NC-4.0"), Request(Use.SOVEREIGN_BUILD, "US"), "allowed"),
         (Restrictions(), Request(Use.SHARED_BASE, "US", GRADIENTS), "allowed"),
         (Restrictions(label=Label.CONTROLLED), Request(Use.SHARED_BASE, "US", GRADIENTS), "needs_open_data"),
         (Restrictions(label=Label.CONTROLLED), Request(Use.SHARED_BASE, "US", AVAILABLE), "needs_open_data"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from swarm.identity.peer_id import PeerId
 from swarm.isolation.levels import CONFINED
 from swarm.sovereignty.decisions import Decision, read_decision
-from swarm.sovereignty.gate import Denied, Gate, largest_rms
+from swarm.sovereignty.gate import Denied, Gate, InForce, largest_rms
 from swarm.sovereignty.labels import Label
 from swarm.sovereignty.lattice import Restrictions
 from swarm.sovereignty.permit import PROTOCOL_KINDS, Kind, Permit
@@ -169,6 +169,18 @@ def test_a_denial_is_for_people_too() -> None:
     verdict = judged(gate(Label.SOVEREIGN, 1), abroad=True)
     assert isinstance(verdict, Denied)
     assert "sovereign" in verdict.reason and "eu" in verdict.reason
+
+
+def test_an_update_under_a_licence_that_the_charter_in_force_does_not_accept_stays() -> None:
+    bound = Restrictions(licences=frozenset({"CC-BY-NC-4.0"}))
+    made = Gate(region="eu", label=Label.OPEN, min_contributors=1, policy=InForce("ab", bound))
+    assert code_of(judged(made)) == "permit"
+    made.follow(min_contributors=1, licences=("CC0-1.0",))  # an amendment has named licences
+    denied = judged(made)
+    assert isinstance(denied, Denied) and denied.code == "licence_not_accepted"
+    assert "CC-BY-NC-4.0" in denied.reason and "CC0-1.0" in denied.reason
+    made.follow(min_contributors=1, licences=("CC0-1.0", "CC-BY-NC-4.0"))
+    assert code_of(judged(made)) == "permit"
 
 
 @pytest.mark.parametrize("label", list(Label))
