@@ -138,7 +138,7 @@ class BootstrapNode:
     async def _answer(self, stream: AuditedStream, request: wire.Request, passport: Passport) -> None:
         match request:
             case wire.Park() | wire.RelayTo():
-                await self._relay.attend(stream, request)
+                await self._relay.attend(stream, request, is_observer=passport.role == "observer")
             case wire.ShowHead() if self._evidence is not None:
                 await self._evidence.serve(stream, request)
             case wire.GetStatus():

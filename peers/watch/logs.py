@@ -1,4 +1,7 @@
-"""Event logs as something to watch: one `events.jsonl`, or all that lie in a folder, read as they grow. No network."""
+"""Event logs as something to watch: one `events.jsonl`, or all that lie in a folder, read as they grow. No network.
+
+Where commit records lie beside a log, in a state folder, they are verified from the charter on (`kept.py`).
+"""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -7,6 +10,7 @@ from typing import NoReturn
 
 import msgspec
 
+from peers.watch.kept import KeptRecords
 from swarm import events
 from swarm.charter import files, signing
 from swarm.clock import unix_s
@@ -32,6 +36,7 @@ class Logs:
         self._path = path
         self._take = take
         self._logs: dict[Path, _Log] = {}
+        self._records = KeptRecords(take)
         self._bad_lines = 0
         self._said: dict[str, str] = {}
 
@@ -48,11 +53,13 @@ class Logs:
             if path not in self._logs:
                 self._logs[path] = _Log(path)
                 self._tell_run(path.with_name("charter.toml"))
+                self._records.add(path.parent)
         if not found:
             self._remark("logs", f"no {LOG} lies in {self._path} yet")
         elif len(self._logs) == len(found):
             self._remark("logs", "")
-        has_more = False
+        has_more = self._records.read()
+        self._remark("records", self._records.fault)
         for log in self._logs.values():
             for seen in log.new():
                 if seen is None:

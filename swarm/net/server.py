@@ -1,7 +1,7 @@
 """The door: every incoming stream says who it is before it may ask, and a stream that breaks the rules is closed.
 
-A stranger without a passport may ask for the charter and the time, and an observer for what `Observe` gives; neither
-gets anything else. Refused frames are counted and
+A stranger without a passport may ask for the charter and the time, and an observer for what `Observe` gives, also of a
+peer behind a relay, whose own door then stands before it; neither gets anything else. Refused frames are counted and
 shown; they change nothing.
 """
 
@@ -96,7 +96,7 @@ class Server:
             await stream.send(wire.DocumentsAre(self._documents()))
         elif isinstance(request, wire.Observe) and self._observe is not None:
             await self._observe(stream, request, isinstance(passport, Passport))
-        elif isinstance(passport, Passport) and passport.role == "observer":
+        elif isinstance(passport, Passport) and passport.role == "observer" and not isinstance(request, wire.RelayTo):
             await _refuse(stream, "an observer takes no part")
             raise ProtocolError(f"an observer asked for {type(request).__name__}")
         elif isinstance(passport, str):

@@ -27,6 +27,7 @@ from swarm.net.daemon import Daemon
 from swarm.net.kademlia import KademliaDirectory
 from swarm.net.libp2p import LibP2PTransport
 from swarm.net.private_folder import PrivateFolder
+from swarm.net.relayed import Relayed
 from swarm.net.transport import StreamLostError
 from swarm.node.announcements import read_announcement
 from swarm.node.entry import reach
@@ -71,8 +72,12 @@ async def observe(
         if not await reach(transport, {peer_of(join): [join]}):
             raise NetworkError(f"cannot reach {join}: is it running, and is the address the one it printed?")
         gate = Gate(region="", label=Label.PRIVATE, min_contributors=wire.MAX_PEERS)
-        door = AuditedTransport(transport, Ledger(None, unix_s), gate.standing)
-        run = Run(await _charter(Caller(door, wire.Hello("", b"")), peer_of(join), run_id))
+        ledger = Ledger(None, unix_s)
+        direct = AuditedTransport(transport, ledger, gate.standing)
+        run = Run(await _charter(Caller(direct, wire.Hello("", b"")), peer_of(join), run_id))
+        hello = wire.Hello(run.id, shown)
+        relayed = Relayed(transport, Caller(direct, hello), Identity.load(key), run.id)
+        stack.push_async_callback(relayed.close)
 
         def accept(peer: PeerId, data: bytes) -> bool:
             entry = read_announcement(data, run, unix_s())
@@ -92,13 +97,15 @@ async def observe(
         take(Remark(subject="charter", at=unix_s(), text=f"run {run.id[:16]}, {trust}"))
         watcher = Watcher(
             run=run,
-            caller=Caller(door, wire.Hello(run.id, shown)),
+            caller=Caller(AuditedTransport(relayed, ledger, gate.standing), hello),
             directory=directory,
             entries=[peer_of(join)],
             take=take,
             wall_clock=unix_s,
             connect=connect,
+            may_relay=bool(shown),
         )
+        relayed.announced = lambda: watcher.announced
         watching = asyncio.create_task(watcher.keep_watching())
         stack.callback(watching.cancel)
         guarding = asyncio.create_task(daemon.watch())

@@ -7,7 +7,7 @@ no update, result or state can come to it.
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import count
 from typing import NoReturn
 
@@ -21,8 +21,7 @@ from swarm.net.calls import Caller
 from swarm.net.transport import Directory, StreamLostError
 from swarm.node.announcements import read_announcement
 from swarm.node.observatory import MAX_SUMMARY_BYTES, MOST_RECORDS, TOO_OFTEN
-from swarm.state import records
-from swarm.state.chain import Mark
+from swarm.node.observed_chain import ObservedChain
 from swarm.state.electorate import few_of
 from swarm.state.run import Run
 from swarm.telemetry import seen
@@ -30,6 +29,8 @@ from swarm.telemetry import seen
 LOOK_EVERY_S = 2.0
 MOST_ASKED = 32
 """Peers asked at each look, others each time."""
+MOST_RELAYED = 4
+"""Of peers behind NATs: each answer costs a relay twice its bytes."""
 _ASK_LIMIT_S = 4.0
 _LONGEST_TEXT = 80
 _MOST_LISTED = 128
@@ -50,8 +51,12 @@ class Watcher:
         take: Callable[[seen.Seen], None],
         wall_clock: WallClock,
         connect: Callable[[PeerId, Sequence[str]], Awaitable[None]],
+        may_relay: bool = False,
     ) -> None:
-        """`entries` are asked besides those in the directory; `connect` dials a peer at its announced addresses."""
+        """`entries` are asked besides those in the directory; `connect` dials a peer at its announced addresses.
+
+        `may_relay`: whether there is a passport, with which relays let an observer through to peers behind NATs.
+        """
         self._run = run
         self._caller = caller
         self._directory = directory
@@ -59,7 +64,8 @@ class Watcher:
         self._take = take
         self._wall_clock = wall_clock
         self._connect = connect
-        self._mark = Mark.genesis(run)
+        self._may_relay = may_relay
+        self._chain = ObservedChain(run, MOST_RECORDS)
         self._heads: dict[PeerId, int] = {}
         """The newest round that each who answers has a record of."""
         self._known: dict[PeerId, wire.Announcement] = {}
@@ -77,6 +83,11 @@ class Watcher:
             )
         )
 
+    @property
+    def announced(self) -> Mapping[PeerId, wire.Announcement]:
+        """What the directory says of each peer."""
+        return self._known
+
     async def keep_watching(self) -> NoReturn:
         """Looks again and again, until cancelled."""
         for number in count():
@@ -85,13 +96,22 @@ class Watcher:
         raise AssertionError("counting has no end")
 
     async def look(self, number: int = 0) -> None:
-        """The directory, then everybody who can be asked; records from one of those that have newer ones."""
+        """The directory, then everybody who can be asked; records from one of them, whoever has newer ones first."""
         await self._read_directory()
-        peers = [*dict.fromkeys((*self._entries, *(p for p, entry in self._known.items() if entry.dialable)))]
-        few = few_of(peers, MOST_ASKED, f"{self._caller.peer_id}/{number}")
-        ahead = [peer for peer in few if self._heads.get(peer, 0) > self._mark.round]
-        source = ahead[number % len(ahead)] if ahead else None
-        await asyncio.gather(*(self._ask(peer, self._mark.round + 1 if peer == source else 0) for peer in few))
+        dialable = [peer for peer, entry in self._known.items() if entry.dialable]
+        few = few_of([*dict.fromkeys((*self._entries, *dialable))], MOST_ASKED, f"{self._caller.peer_id}/{number}")
+        hidden = [peer for peer, entry in self._known.items() if not entry.dialable and entry.relays]
+        relayed = few_of(hidden, MOST_RELAYED, f"{self._caller.peer_id}/{number}") if self._may_relay else []
+        source = self._source(few, number)
+        asked = ((peer, self._chain.first_for(peer) if peer == source else 0) for peer in (*few, *relayed))
+        await asyncio.gather(*(self._ask(peer, first) for peer, first in asked))
+
+    def _source(self, peers: Sequence[PeerId], number: int) -> PeerId | None:
+        """Whom to ask for records this time."""
+        doubted = [peer for peer in peers if self._chain.is_doubted(peer)]
+        ahead = [peer for peer in peers if self._heads.get(peer, 0) > self._chain.mark.round]
+        best = doubted or ahead or list(peers)
+        return best[number % len(best)] if best else None
 
     # --- the directory ------------------------------------------------------------------------------------------------
 
@@ -151,7 +171,7 @@ class Watcher:
                 self._heads[peer] = answer.head
                 if answer.summary is not None:
                     self._take(self._read_summary(peer, answer.summary))
-                await self._read_records(stream)
+                await self._read_records(peer, stream)
         except ProtocolError as error:
             self._remark(f"peer {peer}", f"{peer[-6:]} gave something that does not hold: {_text(str(error))}")
         except (StreamLostError, TimeoutError):
@@ -159,17 +179,20 @@ class Watcher:
         finally:
             stream.close()
 
-    async def _read_records(self, stream: AuditedStream) -> None:
-        """Takes records as long as each follows the one before. Raises ProtocolError for one that does not."""
+    async def _read_records(self, peer: PeerId, stream: AuditedStream) -> None:
+        """Takes a peer's records, as far as they follow. Raises ProtocolError for one that follows nothing."""
+        found: list[bytes] = []
         for _ in range(MOST_RECORDS + 1):
             answer = await stream.receive(wire.ObservedRecord | wire.Missing, wire.MAX_CONTROL_BYTES)
             if isinstance(answer, wire.Missing):
-                return
-            if records.round_of(answer.record) != self._mark.round + 1:
-                continue  # somebody else's answer was quicker
-            decided = self._mark.verify(self._run, answer.record)
-            self._take(told_of(decided))
-            self._mark = Mark.after(self._run, decided)
+                break
+            found.append(answer.record)
+        for each in self._chain.offer(peer, found):
+            if isinstance(each, seen.Parted):
+                self._remark(
+                    "chain", f"the swarm went over to another chain after round {each.round}: watched from there"
+                )
+            self._take(each)
 
     def _read_summary(self, peer: PeerId, sealed: wire.Sealed) -> seen.Told:
         """What a peer says of itself. Raises ProtocolError for what no peer would publish."""
@@ -227,32 +250,6 @@ def told_by(peer: PeerId, summary: wire.Summary, now_s: float) -> seen.Told:
         links=tuple(
             seen.Recipient(peer=_text(each.peer), region=_text(each.region), bytes=each.bytes) for each in summary.links
         ),
-    )
-
-
-def told_of(decided: records.Decided) -> seen.Decided:
-    """A verified record as a value for the projection."""
-    value, roster = decided.value, decided.roster
-    counted = {number for bitmap in value.contributors for number in roster.contributors(bitmap)}
-    record = wire.decode(decided.record, records.Record)
-    return seen.Decided(
-        round=value.round,
-        attempt=roster.ballot.attempt,
-        leader=roster.ballot.leader,
-        seats=tuple(
-            seen.Seat(
-                peer=seat.peer,
-                region=seat.region,
-                member=seat.member,
-                tokens=seat.tokens,
-                weight=weight,
-                counted=number in counted,
-            )
-            for number, (seat, weight) in enumerate(zip(roster.seats, roster.weights, strict=True))
-        ),
-        votes=tuple(sorted({sealed.author for sealed in record.votes})),
-        voters=0 if decided.voters is None else len(decided.voters.voters),
-        state_digest=value.state_digest.hex(),
     )
 
 

@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from swarm import events
-from swarm.telemetry.seen import Announced, Decided, Logged, Recipient, Remark, RoundPart, RunSeen, Seen, Told
+from swarm.telemetry.seen import Announced, Decided, Logged, Parted, Recipient, Remark, RoundPart, RunSeen, Seen, Told
 
 KEPT_ROUNDS = 240
 KEPT_PEERS = 4096
@@ -53,7 +53,7 @@ class RoundFacts(msgspec.Struct, frozen=True):
     voters: int = 0
     attempt: int = 0
     digests: frozenset[str] = frozenset()
-    """State digests reported; more than one means that bases differ."""
+    """State digests that logs report; more than one, or another than the record's, means that bases differ."""
     accepting: float | None = None
     """Voices on the quality of a base that was found worse, and so not taken; likewise `rejecting`."""
     rejecting: float | None = None
@@ -67,6 +67,8 @@ class Facts(msgspec.Struct, frozen=True):
     peers: dict[str, PeerFacts] = {}
     rounds: dict[int, RoundFacts] = {}
     remarks: dict[str, Remark] = {}
+    parted: dict[int, int] = {}
+    """By chain, the last round before it parted from the one that was followed until then."""
 
 
 def apply(facts: Facts, seen: Seen) -> Facts:
@@ -90,13 +92,17 @@ def apply(facts: Facts, seen: Seen) -> Facts:
             )
         case Decided():
             known = facts.rounds.get(seen.round, RoundFacts())
-            best = seen if known.decided is None else max(known.decided, seen, key=_content)
-            facts = _with_round(
-                facts, seen.round, replace(known, decided=best, digests=known.digests | {seen.state_digest})
+            best = (
+                seen
+                if known.decided is None
+                else max(known.decided, seen, key=lambda each: (each.chain, _content(each)))
             )
+            facts = _with_round(facts, seen.round, replace(known, decided=best))
             for seat in seen.seats:  # a place in a record is true for good, and anything newer is truer
                 facts = _with_peer(facts, seat.peer, 0.0, region=seat.region, member=seat.member)
             return facts
+        case Parted():
+            return replace(facts, parted=facts.parted | {seen.chain: seen.round})
         case Told():
             return _told(facts, seen)
         case Remark():
@@ -270,6 +276,14 @@ def _with_round(facts: Facts, number: int, round_facts: RoundFacts) -> Facts:
     if len(rounds) > KEPT_ROUNDS:
         del rounds[min(rounds)]
     return replace(facts, rounds=rounds)
+
+
+def record_of(facts: Facts, number: int) -> Decided | None:
+    """The record of a round, unless its chain was left before it."""
+    known = facts.rounds[number].decided
+    if known is None or any(chain > known.chain and number > last for chain, last in facts.parted.items()):
+        return None
+    return known
 
 
 def value_of(peer: PeerFacts, name: str, kind: type[T], default: D) -> T | D:

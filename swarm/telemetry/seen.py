@@ -70,6 +70,18 @@ class Decided(_Seen, frozen=True, kw_only=True):
     """Who signed the certificate."""
     voters: int
     state_digest: str
+    chain: int = 0
+    """Which of the chains that its maker has followed; the highest is the one it is on."""
+    accepting: float | None = None
+    rejecting: float | None = None
+    """Members' voices on quality, where they have rejected the candidate; None in other rounds."""
+
+
+class Parted(_Seen, frozen=True, kw_only=True):
+    """Whoever watches has gone over to another chain, which is the same up to `round`; records after it are void."""
+
+    chain: int
+    round: int
 
 
 class Recipient(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,4 +137,4 @@ class Remark(_Seen, frozen=True, kw_only=True):
     """Empty takes the remark back."""
 
 
-Seen = RunSeen | Logged | Announced | Decided | Told | Remark
+Seen = RunSeen | Logged | Announced | Decided | Parted | Told | Remark

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from swarm.telemetry.facts import Facts, PeerFacts, RoundFacts, value_of
+from swarm.telemetry.facts import Facts, PeerFacts, RoundFacts, record_of, value_of
 from swarm.telemetry.seen import RoundPart, RunSeen
 
 SHOWN_ROUNDS = 120
@@ -17,7 +17,10 @@ SHOWN_LINKS = 24
 SILENT_AFTER_S = 45.0
 """Announcements live for 30 s: who has said nothing for longer is shown as silent."""
 UNPLACED = "elsewhere"
-FIRST_ROUND = 1
+OTHERS = "others"
+"""In the matrix of links: bootstrap nodes and observers together."""
+_TOLD = frozenset({"isolation", "bytes_by_kind"})
+"""What is known of a peer from its log or its summary only."""
 
 
 class RegionRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,8 +32,9 @@ class RegionRow(msgspec.Struct, frozen=True, kw_only=True):
     tokens_per_s: float
     loss: float | None
     """Of the last round with one, mean over its peers, weighted by tokens."""
-    inside_bytes: int
-    across_bytes: int
+    inside_bytes: int | None
+    across_bytes: int | None
+    """Sent by its peers that tell; None where none does."""
 
 
 class PeerRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +45,8 @@ class PeerRow(msgspec.Struct, frozen=True, kw_only=True):
     member: str
     state: str
     """"training", "ready", "joining", "leaving", "stopped", or "silent"."""
+    tells: bool
+    """Whether more is known of it than the directory and the records show: what it sent and refused, its isolation."""
     round: int
     tokens_per_s: float
     loss: float | None
@@ -97,6 +103,8 @@ class Links(msgspec.Struct, frozen=True, kw_only=True):
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
     peers: int
     live: int
+    telling: int
+    """Peers whose own figures are known, to which the counts below are confined."""
     tokens_per_s: float
     sent_bytes: int
     inside_bytes: int
@@ -113,7 +121,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     at: float
     run: RunSeen | None
     head: int
-    """The last committed round."""
+    """The last committed round; where no round is shown, the last that a peer says it has."""
     state_digest: str
     totals: Totals
     regions: tuple[RegionRow, ...]
@@ -135,11 +143,12 @@ def view(facts: Facts, now_s: float) -> View:
     return View(
         at=now_s,
         run=facts.run,
-        head=max((row.round for row in committed), default=0),
+        head=max((row.round for row in committed or peers), default=0),
         state_digest=committed[-1].state_digest if committed else "",
         totals=Totals(
             peers=len(peers),
             live=len(live),
+            telling=sum(row.tells for row in peers),
             tokens_per_s=sum(row.tokens_per_s for row in live),
             sent_bytes=sum(row.sent_bytes for row in peers),
             inside_bytes=sum(inside for inside, _ in crossings.values()),
@@ -167,6 +176,7 @@ def _peer_row(peer: str, facts: PeerFacts, now_s: float) -> PeerRow:
         region=value_of(facts, "region", str, "") or UNPLACED,
         member=value_of(facts, "member", str, ""),
         state="silent" if is_silent else phase,
+        tells=not _TOLD.isdisjoint(facts.latest),
         round=value_of(facts, "round", int, 0),
         tokens_per_s=0.0 if is_silent else float(value_of(facts, "tokens_per_s", float, 0.0)),
         loss=value_of(facts, "loss", float, None),
@@ -187,17 +197,18 @@ def _by_region(row: PeerRow) -> tuple[bool, str, str, str]:
 
 
 def _round_rows(facts: Facts, regions_of: dict[str, str]) -> Iterable[RoundRow]:
-    before: dict[str, tuple[int, int]] = {}
+    before: dict[str, tuple[int, int, int]] = {}
     for number in sorted(facts.rounds)[-SHOWN_ROUNDS:]:
         each = facts.rounds[number]
         parts = each.parts.values()
         inside, across = _sent_in(number, each, before)
-        record = each.decided
+        record = record_of(facts, number)
+        digests = each.digests if record is None else each.digests | {record.state_digest}
         yield RoundRow(
             round=number,
-            committed=bool(each.digests) or any(part.committed for part in parts),
+            committed=bool(digests) or any(part.committed for part in parts),
             verified=record is not None,
-            apart=len(each.digests) > 1,
+            apart=len(digests) > 1,
             at=min((part.at for part in parts if part.committed), default=0.0),
             attempt=each.attempt if record is None else record.attempt,
             peers=len(each.peers) if record is None else len(record.seats),
@@ -211,25 +222,28 @@ def _round_rows(facts: Facts, regions_of: dict[str, str]) -> Iterable[RoundRow]:
             inside_bytes=inside,
             across_bytes=across,
             loss=_losses(each.parts, regions_of),
-            state_digest=min(each.digests, default=""),
-            accepting=each.accepting,
-            rejecting=each.rejecting,
+            state_digest=min(digests, default="") if record is None else record.state_digest,
+            accepting=each.accepting if record is None else record.accepting,
+            rejecting=each.rejecting if record is None else record.rejecting,
         )
 
 
-def _sent_in(number: int, each: RoundFacts, before: dict[str, tuple[int, int]]) -> tuple[int | None, int | None]:
-    """Bytes of one round, from totals; `before` holds each peer's last totals and is moved on."""
+def _sent_in(number: int, each: RoundFacts, before: dict[str, tuple[int, int, int]]) -> tuple[int | None, int | None]:
+    """Bytes of one round, from totals; `before` holds each peer's last round with its totals and is moved on.
+
+    Of a peer whose totals after the round before are not known, it is not known what it sent in this one.
+    """
     inside = across = 0
     is_known = False
     for peer, part in each.parts.items():
         if part.inside_bytes is None or part.across_bytes is None:
             continue
-        last = before.get(peer)
+        last_round, *last = before.get(peer, (0, 0, 0))
         now = (part.inside_bytes, part.across_bytes)
-        before[peer] = now
-        if number == FIRST_ROUND or (last is not None and now < last):  # a node that has just been started
-            last = (0, 0)
-        if last is not None:
+        before[peer] = (number, *now)
+        if now < tuple(last):  # a node that has just been started
+            last_round, last = number - 1, [0, 0]
+        if last_round == number - 1:
             inside, across, is_known = inside + now[0] - last[0], across + now[1] - last[1], True
     return (inside, across) if is_known else (None, None)
 
@@ -253,6 +267,7 @@ def _region_rows(
     for name in [*names, *([UNPLACED] if any(row.region == UNPLACED for row in peers) else [])]:
         here = [row for row in peers if row.region == name]
         live = [row for row in here if row.state not in ("silent", "stopped")]
+        tells = any(row.tells for row in here)
         losses = [row.loss[name] for row in rounds if name in row.loss]
         rows.append(
             RegionRow(
@@ -263,8 +278,8 @@ def _region_rows(
                 members=len({row.member for row in here if row.member}),
                 tokens_per_s=sum(row.tokens_per_s for row in live),
                 loss=losses[-1] if losses else None,
-                inside_bytes=sum(crossings[row.peer][0] for row in here),
-                across_bytes=sum(crossings[row.peer][1] for row in here),
+                inside_bytes=sum(crossings[row.peer][0] for row in here) if tells else None,
+                across_bytes=sum(crossings[row.peer][1] for row in here) if tells else None,
             )
         )
     return tuple(rows)
@@ -285,20 +300,26 @@ def _links(facts: Facts, peers: Sequence[PeerRow]) -> Links:
     sent: dict[tuple[str, str], int] = {}
     regions_of = {row.peer: row.region for row in peers}
     names = {row.peer: row.name for row in peers}
+    seated = {peer for each in facts.rounds.values() for peer in each.peers}
     is_by_region = len(peers) > SHOWN_LINKS
     for row in peers:
         for link in value_of(facts.peers[row.peer], "links", tuple, ()):
             source, target = row.peer, link.peer
             if is_by_region:
                 source, target = row.region, regions_of.get(target, link.region or UNPLACED)
-            elif target not in names:
-                names[target] = target[-6:]
+            elif target in names or target in seated:
+                names.setdefault(target, target[-6:])
+                regions_of.setdefault(target, link.region or UNPLACED)
+            else:
+                target = OTHERS
             sent[source, target] = sent.get((source, target), 0) + link.bytes
     if not sent:
         return Links(names=(), regions=(), bytes=())
     order = sorted({name for pair in sent for name in pair}) if is_by_region else [*names]
+    if any(target == OTHERS for _, target in sent):
+        order.append(OTHERS)
     return Links(
-        names=tuple(order if is_by_region else (names[peer] for peer in order)),
+        names=tuple(names.get(each, each) for each in order),
         regions=tuple(order if is_by_region else (regions_of.get(peer, UNPLACED) for peer in order)),
         bytes=tuple(tuple(sent.get((source, target), 0) for target in order) for source in order),
     )

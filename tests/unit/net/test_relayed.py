@@ -18,7 +18,7 @@ from swarm.net.audited import AuditedStream, AuditedTransport
 from swarm.net.calls import Caller
 from swarm.net.circuit import Circuit
 from swarm.net.memory import MemoryNetwork, MemoryTransport, run_virtual
-from swarm.net.relay import MAX_JOINED_PER_PEER, MAX_PARKED, Relay
+from swarm.net.relay import MAX_JOINED_OBSERVERS, MAX_JOINED_PER_PEER, MAX_PARKED, Relay
 from swarm.net.relayed import Relayed
 from swarm.net.server import Server
 from swarm.net.transport import Stream, StreamLostError
@@ -84,7 +84,7 @@ class Node:
 
     async def _dispatch(self, stream: AuditedStream, request: wire.Request, passport: Passport) -> None:
         if isinstance(request, wire.Park | wire.RelayTo):
-            await self.relay.attend(stream, request)
+            await self.relay.attend(stream, request, is_observer=passport.role == "observer")
             return
         self.served.append(passport.peer_id)
         while True:
@@ -250,7 +250,7 @@ class Forging(Relay):
         super().__init__()
         self.frames = 0
 
-    async def _join(self, stream: AuditedStream, peer: PeerId) -> None:
+    async def _join(self, stream: AuditedStream, peer: PeerId, is_observer: bool) -> None:
         forging = self
 
         class Flipping(AuditedStream):
@@ -263,7 +263,7 @@ class Forging(Relay):
                 data[len(data) // 2] ^= 1
                 return wire.RelayData(memoryview(data))
 
-        await super()._join(Flipping(stream._stream, stream._ledger, stream._standing), peer)
+        await super()._join(Flipping(stream._stream, stream._ledger, stream._standing), peer, is_observer)
 
 
 def test_a_frame_that_the_relay_alters_ends_the_stream() -> None:
@@ -284,7 +284,7 @@ def test_a_relay_that_answers_itself_is_found_out() -> None:
         async with Crew() as crew:
             hub = crew.hub
 
-            async def pretend(stream: AuditedStream, request: wire.Park | wire.RelayTo) -> None:
+            async def pretend(stream: AuditedStream, request: wire.Park | wire.RelayTo, *, is_observer: bool) -> None:
                 said = wire.decode((await stream.receive(wire.RelayData, PLENTY)).data, wire.Sealed)
                 key = wire.unseal(said, wire.RelayKey)
                 own = wire.seal(HUB, wire.RelayKey(RUN.id, BO.peer_id, bytes(range(32)), key.key, False))
@@ -309,6 +309,47 @@ def test_what_one_peer_may_park_and_join_is_bounded() -> None:
             crew.hub.relay._joined[BO.peer_id] = MAX_JOINED_PER_PEER
             with pytest.raises(StreamLostError, match="too many streams"):
                 await crew.bo.transport.open(CY.peer_id)
+
+    run(scenario)
+
+
+def test_an_observer_is_let_through_to_the_door_and_gets_nothing_there_but_what_observers_get() -> None:
+    async def scenario() -> None:
+        async with Crew() as crew:
+            signed = issue(MEMBER_KEYS[0], RUN.charter, MALLORY.peer_id, "DE", NOW_S + 1000, CREATED_S, "observer")
+            hello = wire.Hello(RUN.id, passports.encode(signed))
+            crew.network.transport(MALLORY.peer_id, dialable=False)
+            below = Below(crew.network, MALLORY.peer_id)
+            standing = Gate(region="", label=Label.PRIVATE, min_contributors=99).standing
+            ledger = Ledger(None, lambda: 0.0)
+            watching = Relayed(below, Caller(AuditedTransport(below, ledger, standing), hello), MALLORY, RUN.id)
+            watching.announced = lambda: ENTRIES
+            caller = Caller(AuditedTransport(watching, ledger, standing), hello)
+            answer = await caller.ask(CY.peer_id, wire.GetCharter(), wire.CharterIs, PLENTY, 5.0)
+            assert answer == wire.CharterIs(b"")
+            with pytest.raises(ProtocolError, match="an observer takes no part"):
+                await caller.ask(CY.peer_id, wire.GetStatus(), wire.Status, PLENTY, 5.0)
+            assert not crew.cy.served and crew.cy.server.refused == 1
+            crew.hub.relay._observing = MAX_JOINED_OBSERVERS
+            with pytest.raises(StreamLostError, match="too many streams"):
+                await watching.open(CY.peer_id)
+            (await crew.bo.hello(CY.peer_id)).close()  # whoever takes part has room
+
+    run(scenario)
+
+
+def test_who_takes_part_waits_for_a_stream_that_somebody_else_has_just_taken() -> None:
+    async def scenario() -> None:
+        async with Crew() as crew:
+            opening = [asyncio.create_task(crew.bo.hello(CY.peer_id)) for _ in range(4)]
+            streams = [await each for each in opening]
+            for stream in streams:
+                await stream.send(wire.CharterIs(b"still there?"))
+                assert await stream.receive(wire.CharterIs, PLENTY) == wire.CharterIs(b"still there?")
+            assert crew.cy.served == [BO.peer_id] * 4
+            for stream in streams:
+                stream.close()
+            assert not crew.hub.relay._here[BO.peer_id]
 
     run(scenario)
 

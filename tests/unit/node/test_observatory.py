@@ -32,7 +32,7 @@ from swarm.state.run import Run
 from swarm.telemetry.facts import Facts, apply
 from swarm.telemetry.seen import Seen
 from swarm.telemetry.view import View, view
-from tests.simulation import CREATED_S, MEMBER_KEYS, Simulation, make_charter
+from tests.simulation import CREATED_S, MEMBER_KEYS, Simulation, make_charter, peer_identity
 from tests.unit.telemetry.story import story
 
 NOW_S = CREATED_S + 1000.0
@@ -46,7 +46,7 @@ FORBIDDEN = [
     wire.GetResults(1, b"", (0,)),
     wire.GetReduced(1, wire.Ballot(1, HOST.peer_id), (0,)),
     wire.OpenReduce(1, wire.Ballot(1, HOST.peer_id)),
-    wire.RelayTo(HOST.peer_id),
+    wire.Park(),
 ]
 
 
@@ -153,8 +153,8 @@ def test_an_observer_sees_verified_records_and_figures() -> None:
     watching(script)
 
 
-@pytest.mark.parametrize("request_", FORBIDDEN, ids=lambda request: type(request).__name__)
 @pytest.mark.parametrize("role", ["observer", "stranger"])
+@pytest.mark.parametrize("request_", FORBIDDEN, ids=lambda request: type(request).__name__)
 def test_an_observer_gets_nothing_that_training_made(request_: wire.Frame, role: str) -> None:
     async def main() -> None:
         simulation = Simulation(make_charter(3), rounds=1)
@@ -169,6 +169,21 @@ def test_an_observer_gets_nothing_that_training_made(request_: wire.Frame, role:
         await simulation.finish()
 
     run_virtual(main())
+
+
+def test_only_an_observer_with_a_passport_is_let_through_to_peers_behind_relays() -> None:
+    """Whose own door stands before it there (tests/unit/net/test_relayed.py)."""
+
+    async def script(door: Watched) -> None:
+        asked = wire.RelayTo(peer_identity(2).peer_id)
+        (await door.caller(papers(door.run.charter)).open(HOST.peer_id, asked, LIMIT_S)).close()
+        await asyncio.sleep(1.0)
+        assert door.dispatched == [asked] and not door.refused
+        with pytest.raises(ProtocolError, match="refused"):
+            await door.caller(b"").ask(HOST.peer_id, asked, wire.Missing, 10**6, LIMIT_S)
+        assert door.dispatched == [asked] and len(door.refused) == 1
+
+    watching(script)
 
 
 def test_a_passport_of_a_peer_is_served_like_one() -> None:
