@@ -28,7 +28,7 @@ from swarm.charter.manifest import (
     Weights,
 )
 from swarm.charter.manifest import Run as RunTable
-from swarm.charter.passport import Passport, issue
+from swarm.charter.passport import Passport, issue, volunteer
 from swarm.errors import NetworkError
 from swarm.identity.key import Identity
 from swarm.identity.peer_id import PeerId
@@ -234,8 +234,12 @@ class Simulation:
             head = state_zero(self.run_info, self.base_zero())
             assert head is not None
             await peer.store.save_snapshot(0, (head.base_N, *head.outer_VN))
-        member = MEMBER_KEYS[number % len(self.charter.members)]
-        passport = issue(member, self.charter, peer.id, jurisdiction, CREATED_S + expires_in_s, float(CREATED_S))
+        expires_s = CREATED_S + expires_in_s
+        if self.charter.members:
+            member = MEMBER_KEYS[number % len(self.charter.members)]
+            passport = issue(member, self.charter, peer.id, jurisdiction, expires_s, float(CREATED_S))
+        else:
+            passport = volunteer(peer.identity, self.charter, jurisdiction, expires_s, float(CREATED_S))
         gate = Gate(
             region=passport.payload.region,
             label=Label.OPEN if policy is None else policy.restrictions.label,

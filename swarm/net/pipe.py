@@ -176,6 +176,9 @@ class Pipe(asyncio.BufferedProtocol):
         for writing in self._writing:
             if not writing.done():
                 writing.set_exception(error)
+        # The transport and this hold each other until the garbage collector comes, which knows no sizes.
+        self._ahead = memoryview(bytearray(self._ahead[self._start : self._stop]))
+        self._start, self._stop = 0, len(self._ahead)
 
     def pause_writing(self) -> None:
         self._may_write = False

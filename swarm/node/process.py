@@ -45,7 +45,7 @@ from swarm.node.engine import Engine
 from swarm.node.entry import enter, port_of, with_port
 from swarm.node.event_log import EventLog
 from swarm.node.evidence import Evidence
-from swarm.node.heap import keep_freed_chunks
+from swarm.node.heap import keep_freed_chunks, leave_imports_out_of_collections
 from swarm.node.link import NodeEnd
 from swarm.node.observatory import Observatory
 from swarm.node.papers import Papers, adopt_state_zero, run_before
@@ -391,6 +391,7 @@ def run_node(config: NodeConfig) -> int:
 
     torch.set_num_threads(1)
     keep_freed_chunks()
+    leave_imports_out_of_collections()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(Node(config).run())

@@ -3,7 +3,9 @@
 Under quorum kind `available` both sides of a partition go on, so chains part. The better one is that of the higher term
 (founders have restarted it); in one term the one with more weight since the fork; between equals the one whose first
 record after the fork has the lower digest. The weight of a round is the number of members whose updates it counted:
-passports that a member mints make no chain heavier, and all openly admitted peers are one member.
+passports that a member mints make no chain heavier, and all openly admitted peers are one member. Where the charter
+has no members there is nobody whom they could outweigh, and each counts: a peer that goes on alone is quicker than many
+that wait for each other, and with one a round its chain would soon be the heavier.
 
 Everything is verified before it counts: records from the last one both have, under the electorate that one left.
 """
@@ -25,17 +27,18 @@ from swarm.state.store import Store
 class Fork:
     """Two chains that have one history up to `at`."""
 
+    run: Run
     at: Mark
     ours: tuple[Decided, ...]
     theirs: tuple[Decided, ...]
 
     @property
     def weight_lost(self) -> int:
-        return sum(weight_of(item.value, item.roster) for item in self.ours)
+        return sum(weight_of(self.run, item.value, item.roster) for item in self.ours)
 
     @property
     def weight_won(self) -> int:
-        return sum(weight_of(item.value, item.roster) for item in self.theirs)
+        return sum(weight_of(self.run, item.value, item.roster) for item in self.theirs)
 
     @property
     def is_theirs_better(self) -> bool:
@@ -52,11 +55,13 @@ class Fork:
         return self.theirs[0].digest < self.ours[0].digest
 
 
-def weight_of(value: Value, roster: Roster) -> int:
-    """Members that are counted in at least one chunk of a round; nobody is in one that was rejected."""
+def weight_of(run: Run, value: Value, roster: Roster) -> int:
+    """Members that are counted in at least one chunk of a round, or peers; nobody is in one that was rejected."""
     if value.is_rejected:
         return 0
     counted = {seat for bitmap in set(value.contributors) for seat in roster.contributors(bitmap)}
+    if not run.genesis.charter.members:
+        return len(counted)
     return len({roster.seats[seat].member for seat in counted})
 
 
@@ -88,7 +93,7 @@ def _parted(run: Run, store: Store, mark: Mark, theirs: Sequence[Decided], our_r
         if ours is None or item.value.round > our_round or ours != Mark.after(run, item):
             break
         at, shared = ours, shared + 1
-    return Fork(at, tuple(_kept_records(run, store, at, our_round)), tuple(theirs[shared:]))
+    return Fork(run, at, tuple(_kept_records(run, store, at, our_round)), tuple(theirs[shared:]))
 
 
 def _kept_records(run: Run, store: Store, mark: Mark, last: int) -> list[Decided]:

@@ -128,7 +128,7 @@ def shared(sim: Simulation) -> int:
 
 def weight_on_disk(sim: Simulation, number: int, since: int) -> int:
     found = (sim.decided(number, at) for at in range(since + 1, sim.committed(number) + 1))
-    return sum(weight_of(item.value, item.roster) for item in found)
+    return sum(weight_of(sim.run_info, item.value, item.roster) for item in found)
 
 
 def test_both_sides_go_on_and_the_heavier_chain_wins() -> None:
@@ -171,6 +171,32 @@ def test_two_members_outweigh_three_peers_of_one() -> None:
             (switched,) = sim.peers[number].of(events.ChainSwitched)
             assert switched.weight_lost == switched.rounds_lost, "one a round: whose peers they are is one member"
             assert switched.weight_lost < switched.weight_won
+        await sim.finish()
+        check_bugs(sim)
+
+    run_virtual(main())
+
+
+def test_volunteers_that_stay_together_outweigh_one_that_is_quicker_alone() -> None:
+    """Where there are no members, whoever is counted weighs; a round that waits for nobody comes sooner."""
+
+    async def main() -> None:
+        charter = msgspec.structs.replace(available(4), members=())
+        sim = Simulation(charter, seed=2)
+        for number in range(4):
+            await sim.start(number, training_s=(lambda: 3.0) if number == 0 else (lambda: 6.0))
+        await sim.until_round(2)
+        split(sim, (0,), (1, 2, 3))
+        async with asyncio.timeout(60):
+            while sim.committed(0) <= sim.committed(1):  # noqa: ASYNC110 (virtual time)
+                await asyncio.sleep(0.05)
+        before = records_of(sim, 1)
+        sim.network.heal()
+        await healed_to_one(sim)
+        assert all(records_of(sim, 0)[number] == digest for number, digest in before.items())
+        (switched,) = sim.peers[0].of(events.ChainSwitched)
+        assert switched.weight_lost == switched.rounds_lost and switched.weight_won > switched.weight_lost
+        assert not any(sim.peers[number].of(events.ChainSwitched) for number in (1, 2, 3))
         await sim.finish()
         check_bugs(sim)
 

@@ -64,6 +64,26 @@ def test_a_read_that_cannot_be_completed_fails(run: Callable[..., None], count: 
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_pipe_that_is_closed_keeps_what_was_not_read_and_no_more_memory(run: Callable[..., None]) -> None:
+    async def scenario(pipe: Pipe, theirs: socket.socket) -> None:
+        theirs.send(b"12345")
+        await pipe.readable()
+        pipe._transport.abort()
+        with pytest.raises(OSError):
+            while True:
+                await asyncio.sleep(0)
+                await pipe.write(b"more")
+        await asyncio.sleep(0)
+        assert len(pipe._ahead) == 5
+        assert await pipe.read(2) == b"12"
+        for count in (4, 100):
+            with pytest.raises(OSError):
+                await pipe.read(count)
+
+    run(_with_pipe(b"", scenario))
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
 def test_a_writer_waits_for_a_slow_reader_and_fails_when_it_leaves(run: Callable[..., None]) -> None:
     async def scenario(pipe: Pipe, theirs: socket.socket) -> None:
         writing = asyncio.create_task(pipe.write(b"head", bytes(4_000_000)))
