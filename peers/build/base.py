@@ -7,9 +7,9 @@ alone proves nothing, and is taken only where it lies in a state folder and hold
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
-from peers.build.tokens import write_tokenizer
 from peers.build.weights import refuse_pickles, weights_digest
 from peers.lineage.history import CHARTER_NAME, last_record, read_run, walk
 from peers.lineage.replay import replay
@@ -18,6 +18,9 @@ from peers.supervisor import EXPORT
 from swarm.errors import ModelError, StateError, UsageError
 from swarm.state.chain import Mark
 from swarm.state.run import Run
+
+_LONGEST = ("max_position_embeddings", "n_positions")
+"""What configs of `transformers` call how many tokens a model takes."""
 
 
 @dataclass(frozen=True)
@@ -70,25 +73,35 @@ def write_base(verified: Verified, folder: Path) -> str:
     """Makes the folder, with tokenizer; returns its `weights_digest`.
 
     Raises:
-        ModelError: the charter has no `transformers` config: its members bring the model themselves.
+        ModelError: the charter has no `transformers` config, since its members bring the model themselves; or the
+            tokenizer that it names is not in the state folder.
         OSError: it cannot be written.
     """
     from transformers.utils import logging
 
+    from peers.build.tokens import copy_tokenizer, write_tokenizer
     from peers.model import build, load_vector
 
-    config_json = verified.run.charter.model.config_json
-    if not config_json:
+    charter = verified.run.charter
+    if not charter.model.config_json:
         raise ModelError("the run's charter has no model config, so transformers cannot load its base")
-    model = build(config_json)
+    model = build(charter.model.config_json)
     load_vector(model, verified.base_N)
     folder.mkdir()
     logging.disable_progress_bar()
     model.save_pretrained(folder)
-    write_tokenizer(folder, longest_of(model.config, verified.run.charter.training.sequence_length))
+    if charter.model.tokenizer_digest:
+        copy_tokenizer(verified.state / EXPORT, charter.model.tokenizer_digest, folder)
+    else:
+        write_tokenizer(folder, longest_of(folder) or charter.training.sequence_length)
     return weights_digest(folder)
 
 
-def longest_of(config: object, otherwise: int) -> int:
-    """How many tokens a model takes, as far as its config says."""
-    return getattr(config, "max_position_embeddings", None) or otherwise
+def longest_of(folder: Path) -> int | None:
+    """How many tokens the model in a folder takes, as far as its config says. Raises ModelError."""
+    path = folder / "config.json"
+    try:
+        config = msgspec.json.decode(path.read_bytes(), type=dict[str, object])
+    except (OSError, msgspec.DecodeError) as error:
+        raise ModelError(f"{path} cannot be read: {error}") from None
+    return next((found for name in _LONGEST if isinstance(found := config.get(name), int)), None)

@@ -6,13 +6,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 from peers.build.base import Verified, verify_base, write_base
+from peers.build.folder import make_folder
 from peers.build.record import BASE_FOLDER, Base, BuildRecord, write_record
 from peers.build.sources import read_ground
 from swarm.clock import unix_s
-from swarm.errors import StateError, UsageError
+from swarm.errors import StateError
 
 DISTRIBUTION = "tapestry-swarm"
-_OWNER_ONLY = 0o700
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ def begin(build: Path, beginning: Beginning) -> BuildRecord:
 
     Raises:
         UsageError: it is there already, or a path does not exist.
-        TapestryError: the base or the policy is refused.
+        TapestryError: the base, the policy or the place is refused.
     """
     ground = read_ground(beginning.data, beginning.policy)
     verified = verify_base(beginning.source, beginning.round)
-    make_folder(build)
+    make_folder(build, beginning.data)
     try:
         record = BuildRecord(
             code=version(DISTRIBUTION),
@@ -55,18 +55,6 @@ def begin(build: Path, beginning: Beginning) -> BuildRecord:
         shutil.rmtree(build)  # made a moment ago; half a build is none
         raise
     return record
-
-
-def make_folder(build: Path) -> None:
-    """Makes an empty build folder, for its owner only. Raises UsageError or StateError."""
-    if not build.absolute().parent.is_dir():
-        raise UsageError(f"folder {build.absolute().parent} does not exist")
-    if build.exists():
-        raise UsageError(f"{build} exists already and is not overwritten")
-    try:
-        build.mkdir(mode=_OWNER_ONLY)
-    except OSError as error:
-        raise StateError(f"cannot make {build}: {error.strerror}") from None
 
 
 def put_base(verified: Verified, build: Path) -> Base:

@@ -3,6 +3,7 @@
 Names of data sets that are not open stay out of it: whoever publishes the model does not publish what it was made from.
 """
 
+from peers.build.gate import retention
 from peers.build.record import BuildRecord, Stage
 from swarm.sovereignty.artefacts import DataUsed
 from swarm.sovereignty.labels import Label
@@ -17,6 +18,8 @@ def model_card(record: BuildRecord, name: str) -> str:
     last = stages[-1].evaluation
     languages = sorted({score.language for score in last.languages if score.is_own})
     used = {(each.name, each.digest): each for stage in stages for each in stage.data}
+    kept = retention(last)
+    assert kept is not None, "the gate accepts no build without another language"
     licences = sorted({each.licence for each in used.values()})
     bound = join_all(restrictions_of(each, "none") for each in used.values())
     residency = "everywhere" if bound.residency is None else ", ".join(sorted(bound.residency)) or "nowhere"
@@ -31,7 +34,7 @@ def model_card(record: BuildRecord, name: str) -> str:
         f"# {name}",
         "",
         f"A Sovereign Model{f' of {record.member}' if record.member else ''}: a member's own derivative of a Shared "
-        "Base, made on its own machine. Tokens are bytes.",
+        "Base, made on its own machine.",
         "",
         "## Where it comes from",
         "",
@@ -60,6 +63,9 @@ def model_card(record: BuildRecord, name: str) -> str:
             f"| {score.language} | {'yes' if score.is_own else 'no'} | {score.base:.3f} | {score.after:.3f} |"
             for score in last.languages
         ),
+        "",
+        f"What it has kept of the Shared Base: in languages it was not trained on it needs at most {kept:.3f} times "
+        "the base's bits.",
         "",
         f"Memorisation: {len(last.canaries)} random secrets stood in the training data; the highest exposure is "
         f"{max(score.exposure_bits for score in last.canaries):.1f} bits (1.4 is chance on average). "

@@ -15,15 +15,17 @@ from pathlib import Path
 
 import msgspec
 
-from peers.build.jobs import STOP, Confined, Done, FromWorker, Job, Stopped
+from peers.build.jobs import STOP, Confined, Doing, Done, FromWorker, Job, Step, Stopped
 from swarm.clock import process_s
 from swarm.errors import StateError, TapestryError
+from swarm.isolation.levels import NONE
 from swarm.isolation.start import Scratch, start_confined
 from swarm.node.spawn import describe_exit, make_shared_fd, read_cause
 
 STOP_LIMIT_S = 30.0
-"""For the worker to write a checkpoint after Ctrl+C; then it is ended, and the checkpoint before counts."""
+"""For a worker that trains to write a checkpoint after Ctrl+C; then it is ended, and the checkpoint before counts."""
 _READ_BYTES = 65_536
+_LOOK_S = 0.2
 _OWNER_ONLY = 0o600
 
 
@@ -33,12 +35,11 @@ class BuildError(TapestryError):
 
 @dataclass(frozen=True)
 class Ended:
-    """How a worker has ended."""
+    """What a worker has done."""
 
-    last: Done | Stopped
+    done: Done
     isolation: str
     """The level it reached, as it says itself."""
-    detail: str
 
 
 def work_folder(folder: Path) -> Path:
@@ -52,7 +53,7 @@ def work_folder(folder: Path) -> Path:
 def run_confined(
     job: Job, folder: Path, *, read: Sequence[Path], required: str, show: Callable[[FromWorker], None]
 ) -> Ended:
-    """Runs a job to its end, or until Ctrl+C has let it write a checkpoint; a second Ctrl+C ends it at once.
+    """Runs a job to its end. Ctrl+C lets it write a checkpoint while it trains; a second one ends it at once.
 
     Args:
         job: what it writes lies in `work_folder(folder)`.
@@ -63,7 +64,7 @@ def run_confined(
 
     Raises:
         BuildError: it failed; the message is its cause.
-        KeyboardInterrupt: it was ended before it could write a checkpoint.
+        KeyboardInterrupt: it was ended before it was done; what it had saved is kept.
     """
     scratch = Scratch(folder)
     path = scratch.path / "job.json"
@@ -89,16 +90,19 @@ def run_confined(
         os.close(shared_fd)
         try:
             told = _follow(ours, show)
+        except BaseException:
+            process.kill()
+            raise
         finally:
-            if process.poll() is None and sys.exc_info()[0] is not None:
-                process.kill()
             code = process.wait()
-    last = told[-1] if told else None
-    if not isinstance(last, Done | Stopped):
-        cause = read_cause(errors.read_bytes(), code)
-        raise BuildError(cause or f"the process that trains {describe_exit(code)}")
-    walls = next((each for each in told if isinstance(each, Confined)), Confined("none", "it has not said"))
-    return Ended(last, walls.isolation, walls.detail)
+    match told[-1] if told else None:
+        case Done() as done:
+            return Ended(done, next((each.isolation for each in told if isinstance(each, Confined)), NONE))
+        case Stopped():
+            raise KeyboardInterrupt
+        case _:
+            cause = read_cause(errors.read_bytes(), code)
+            raise BuildError(cause or f"the process that trains {describe_exit(code)}")
 
 
 def remove(folder: Path) -> None:
@@ -110,15 +114,16 @@ def remove(folder: Path) -> None:
         raise StateError(f"cannot remove {folder}: {error.strerror}") from None
 
 
-def _follow(ours: socket.socket, show: Callable[[FromWorker], None]) -> list[FromWorker]:
+def _follow(ours: socket.socket, show: Callable[[FromWorker], None]) -> list[Confined | Done | Stopped]:
     """What the worker said, until it has closed its end; the walls and the last word are all that is kept."""
     decoder = msgspec.json.Decoder(FromWorker)
-    told: list[FromWorker] = []
+    told: list[Confined | Done | Stopped] = []
     buffer = b""
+    is_training = False
     asked_s: float | None = None
     while True:
         try:
-            if not select.select([ours], [], [], 0.2)[0]:
+            if not select.select([ours], [], [], _LOOK_S)[0]:
                 if asked_s is not None and process_s() - asked_s > STOP_LIMIT_S:
                     raise KeyboardInterrupt
                 continue
@@ -127,12 +132,17 @@ def _follow(ours: socket.socket, show: Callable[[FromWorker], None]) -> list[Fro
                 return told
             *lines, buffer = (buffer + data).split(b"\n")
             for line in lines:
-                message = decoder.decode(line)
-                if isinstance(message, Confined | Done | Stopped):
-                    told.append(message)
+                message: FromWorker = decoder.decode(line)
+                match message:
+                    case Confined() | Done() | Stopped():
+                        told.append(message)
+                    case Doing():
+                        is_training = message.what == "training"
+                    case Step():
+                        pass
                 show(message)
         except KeyboardInterrupt:
-            if asked_s is not None:
+            if asked_s is not None or not is_training:
                 raise
             asked_s = process_s()
             ours.sendall(STOP)

@@ -6,21 +6,27 @@ A missing result blocks like a bad one, and whatever can be seen to be missing i
 import math
 from collections.abc import Collection, Sequence
 
-from peers.build.record import Canaries, CanaryScore, Evaluation, LanguageScore, Limits
+from peers.build.record import Evaluation, LanguageScore, Limits
 
 
-def missing(own: Collection[str], held_out: Collection[str]) -> tuple[str, ...]:
+def missing(own: Collection[str], held_out: Collection[str], before: Collection[str]) -> tuple[str, ...]:
     """Which held-out text is not there to score a build on.
 
     Args:
         own: languages that a stage trains on.
         held_out: languages with text for evaluation.
+        before: languages that earlier stages were scored in.
     """
+    give = "give the policy a data set in it for evaluation"
     found = [
-        f"no held-out text in {language!r}, which a stage trains on: give the policy a data set in it for evaluation"
-        for language in sorted(set(own) - set(held_out))
+        f"no held-out text in {language!r}, which a stage trains on: {give}"
+        for language in sorted({*own} - {*held_out})
     ]
-    if not set(held_out) - set(own):
+    found += [
+        f"no held-out text in {language!r}, in which earlier stages were scored: {give}"
+        for language in sorted({*before} - {*own, *held_out})
+    ]
+    if not {*held_out} - {*own}:
         found.append(
             "no held-out text in another language, to tell what the build has kept of the Shared Base: "
             "give the policy a data set in one for evaluation"
@@ -28,26 +34,28 @@ def missing(own: Collection[str], held_out: Collection[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def judge(evaluation: Evaluation, own: Collection[str], canaries: Canaries, limits: Limits) -> tuple[str, ...]:
-    """Why a stage is refused; empty if it is accepted. `canaries` are those of the stage itself."""
-    scored = [score.language for score in evaluation.languages if _is_whole(score)]
+def judge(evaluation: Evaluation, languages: Collection[str], canaries: int, limits: Limits) -> tuple[str, ...]:
+    """Why a stage is refused; empty if it is accepted.
+
+    Args:
+        languages: those that must have a result.
+        canaries: how many must have one.
+    """
+    scored = {score.language for score in evaluation.languages if math.isfinite(score.after)}
     return (
-        *missing(own, scored),
-        *(_forgotten(score, limits) for score in _others(evaluation.languages) if not _is_kept(score, limits)),
-        *_memorised(evaluation.canaries, canaries, limits),
+        *(f"no result in {language!r}" for language in sorted({*languages} - scored)),
+        *(_forgotten(score, limits) for score in evaluation.languages if not _is_kept(score, limits)),
+        *_memorised([each.exposure_bits for each in evaluation.canaries], canaries, limits),
     )
 
 
-def _others(scores: Sequence[LanguageScore]) -> list[LanguageScore]:
-    return [score for score in scores if not score.is_own and _is_whole(score)]
-
-
-def _is_whole(score: LanguageScore) -> bool:
-    return score.base > 0 and all(math.isfinite(each) for each in (score.base, score.before, score.after))
+def retention(evaluation: Evaluation) -> float | None:
+    """How many times the Shared Base's bits per byte the model needs in the other language it has lost most in."""
+    return max((score.after / score.base for score in evaluation.languages if not score.is_own), default=None)
 
 
 def _is_kept(score: LanguageScore, limits: Limits) -> bool:
-    return score.after <= score.base * limits.retention_factor
+    return score.is_own or score.after <= score.base * limits.retention_factor
 
 
 def _forgotten(score: LanguageScore, limits: Limits) -> str:
@@ -57,10 +65,11 @@ def _forgotten(score: LanguageScore, limits: Limits) -> str:
     )
 
 
-def _memorised(scores: Sequence[CanaryScore], canaries: Canaries, limits: Limits) -> list[str]:
-    if len(scores) < canaries.count:
-        return [f"{len(scores)} of {canaries.count} canaries have a result"]
-    worst = max(score.exposure_bits for score in scores)
+def _memorised(exposures: Sequence[float], canaries: int, limits: Limits) -> list[str]:
+    measured = [bits for bits in exposures if math.isfinite(bits)]
+    if len(measured) < canaries:
+        return [f"{len(measured)} of {canaries} canaries have a result"]
+    worst = max(measured, default=0.0)
     if worst <= limits.max_exposure_bits:
         return []
     return [

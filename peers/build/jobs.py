@@ -8,8 +8,8 @@ from typing import Literal
 
 import msgspec
 
-from peers.build.canary import Canary
 from peers.build.record import Evaluation, Method, Settings, StageName
+from peers.extraction import Canary
 
 STOP = b"stop\n"
 """From the parent: write a checkpoint and end."""
@@ -18,19 +18,26 @@ ADAPTER_FOLDER, WEIGHTS_FOLDER, CHECKPOINTS_FOLDER = "stage", "model", "checkpoi
 """Below `out`: what the stage itself made, the whole model it ends with, and its checkpoints on the way."""
 
 
+class DataFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of the member's, and the field of its rows that holds the text, if it has rows."""
+
+    path: str
+    field: str
+
+
 class Scoring(msgspec.Struct, frozen=True, kw_only=True):
     """What models are scored on."""
 
-    held_out: dict[str, tuple[str, ...]]
-    """Files by language."""
+    held_out: dict[str, tuple[DataFile, ...]]
+    """By language."""
     own: frozenset[str]
     """Languages that some stage trains on."""
     window: int
-    """Bytes that are predicted from one another."""
+    """Tokens that are predicted from one another."""
     canaries: tuple[Canary, ...]
     """Of every stage so far."""
     alternatives: int
-    seed: int
+    """Secrets that each canary's is ranked among."""
 
 
 class TrainStage(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -42,7 +49,7 @@ class TrainStage(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     base: str
     parent: str
     """Model folders: the Shared Base, and what the stage begins with."""
-    files: tuple[str, ...]
+    files: tuple[DataFile, ...]
     planted: tuple[Canary, ...]
     """This stage's own canaries, each of which goes in `insertions` times."""
     insertions: int
@@ -56,6 +63,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     base: str
     model: str
     scoring: Scoring
+    out: str
 
 
 class Rebase(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -89,6 +97,8 @@ class Doing(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="t"):
     what: Literal["loading", "training", "scoring"]
     resumed_step: int = 0
     """The checkpoint a stage goes on from; 0 for none."""
+    left_out: int = 0
+    """Examples whose prompt leaves no room for an answer in a sequence."""
 
 
 class Stopped(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="t"):

@@ -1,7 +1,7 @@
 """Puts an accepted stage in its place: the stage's folder, BUILD/model, and then the record that speaks of them.
 
 BUILD/model is exchanged by renaming, and the old one goes only after the new record is on disk: a crash in between is
-mended by `recover`, which keeps whichever of the two the record names.
+mended by `mended_record`, which keeps whichever of the two the record names.
 """
 
 import os
@@ -12,8 +12,8 @@ import msgspec
 
 from peers.build.card import model_card
 from peers.build.confined import remove
-from peers.build.jobs import ADAPTER_FOLDER
-from peers.build.record import MODEL_FOLDER, BuildRecord, Result, Stage, write_record
+from peers.build.jobs import ADAPTER_FOLDER, WEIGHTS_FOLDER
+from peers.build.record import MODEL_FOLDER, BuildRecord, Method, Result, Stage, read_record, write_record
 from peers.build.weights import weights_digest
 from swarm.state.disk import replace_file, told
 
@@ -21,9 +21,9 @@ _NEW, _BEFORE = "model.new", "model.before"
 CARD = "README.md"
 
 
-def place_stage(made: Path, method: str, folder: Path) -> str:
+def place_stage(made: Path, method: Method, folder: Path) -> str:
     """The stage's own folder, from what its worker made, with hard links; returns its `weights_digest`."""
-    source = made / ADAPTER_FOLDER if method == "lora" else made / MODEL_FOLDER
+    source = made / (ADAPTER_FOLDER if method == "lora" else WEIGHTS_FOLDER)
     remove(folder)
     _link(source, folder)
     return weights_digest(folder)
@@ -52,20 +52,26 @@ def place_model(build: Path, weights: Path, record: BuildRecord) -> BuildRecord:
     return record
 
 
-def recover(build: Path, record: BuildRecord) -> None:
-    """Mends what a crash has left of `place_model`. Raises StateError or ModelError."""
+def mended_record(build: Path) -> BuildRecord:
+    """The build's record, once what a crash has left of `place_model` is mended.
+
+    Raises:
+        UsageError: there is no such folder.
+        StateError: no build, a record that cannot be used, or the disk.
+        ModelError: the weights that lie there cannot be read.
+    """
+    record = read_record(build)
     before, model = build / _BEFORE, build / MODEL_FOLDER
+    named = None if record.result is None else record.result.digest
     remove(build / _NEW)
-    if before.exists():
-        named = None if record.result is None else record.result.digest
-        if model.exists() and weights_digest(model) == named:
-            remove(before)
-        else:
-            remove(model)
-            with told(model):
-                before.rename(model)
-    elif record.result is None:
+    if before.exists() and not (model.exists() and weights_digest(model) == named):
         remove(model)
+        with told(model):
+            before.rename(model)
+    remove(before)
+    if named is None:
+        remove(model)
+    return record
 
 
 def with_stage(record: BuildRecord, stage: Stage) -> BuildRecord:

@@ -100,6 +100,12 @@ def check_asked(asked: Asked, origin: str) -> None:
     seen, planted = asked.settings.steps * asked.settings.batch_size, asked.canaries.count * asked.canaries.insertions
     if seen < planted:
         raise DataError(f"{origin}: the stage {asked.name} sees {seen} sequences, too few for {planted} canaries")
+    most_bits = math.log2(asked.canaries.alternatives + 1)
+    if asked.limits.max_exposure_bits >= most_bits:
+        raise DataError(
+            f"{origin}: {asked.canaries.alternatives} alternatives show an exposure of {most_bits:.1f} bits at most: "
+            f"max_exposure_bits {asked.limits.max_exposure_bits:g} would refuse nothing"
+        )
     if not asked.data:
         raise DataError(f"{origin}: the stage {asked.name} names no data set of the policy")
 

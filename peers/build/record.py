@@ -24,6 +24,8 @@ RECORD_NAME = "build.json"
 DECISIONS_NAME = "decisions.jsonl"
 MODEL_FOLDER, BASE_FOLDER, WORK_FOLDER = "model", "base", "work"
 RECORD_VERSION = 1
+DOMAIN_KEY, SOVEREIGN = "tapestry_domain", "sovereign"
+"""In the config.json of a Sovereign Model, where it stays when the folder is copied or the model is trained further."""
 
 StageName = Literal["cpt", "sft", "dpo"]
 Method = Literal["full", "lora"]
@@ -157,12 +159,11 @@ class Result(_Part, frozen=True, kw_only=True):
 
 
 class Rebased(_Part, frozen=True, kw_only=True):
-    """Where a build's stages were first trained, if not on this base."""
+    """Where a build's stages were trained, if not on this base."""
 
     base: Base
-    """What they were trained on."""
     build: str
-    """`result` digest of that build."""
+    """`result` digest of the build there."""
     scores: tuple[LanguageScore, ...]
     """`base`: the newer Shared Base; `before`: the model that was rebased; `after`: this one."""
 
@@ -181,7 +182,7 @@ class BuildRecord(_Part, frozen=True, kw_only=True):
     policy: str
     """Path of the policy file."""
     policy_digest: str
-    """Hex digest of the policy when it was read last."""
+    """Hex digest of the policy when the build began; each stage's decision names the one it went by."""
     stages: tuple[Stage, ...] = ()
     """In order. One that was refused is the last, and is replaced by the next attempt."""
     result: Result | None = None
@@ -225,3 +226,15 @@ def read_record(build: Path) -> BuildRecord:
 def write_record(build: Path, record: BuildRecord) -> None:
     """Replaces the record in one step. Raises StateError."""
     replace_file(build / RECORD_NAME, [msgspec.json.format(msgspec.json.encode(record)) + b"\n"])
+
+
+def is_sovereign(folder: Path) -> bool:
+    """Whether a folder of weights is of a build: by its config, or because it lies in one and is not its base."""
+    place = folder.absolute()
+    if place.name != BASE_FOLDER and (place.parent / RECORD_NAME).is_file():
+        return True
+    try:
+        config = msgspec.json.decode((folder / "config.json").read_bytes(), type=dict[str, object])
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return config.get(DOMAIN_KEY) == SOVEREIGN

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from peers.build.jobs import DataFile
 from peers.build.record import BuildRecord, StageName
-from swarm.errors import PolicyError, UnlabelledDataError
-from swarm.sovereignty.artefacts import DataUsed
+from peers.ecosystem.rows import ROW_SUFFIXES
+from swarm.errors import DataError, PolicyError, UnlabelledDataError
 from swarm.sovereignty.decisions import Decision
 from swarm.sovereignty.lattice import Labelled, join_all, restrictions_of
 from swarm.sovereignty.policy import LabelledFile, Policy, label_folder, read_policy
@@ -81,42 +82,41 @@ def refusal(decision: Decision) -> PolicyError:
     return PolicyError(decision.reason, decision.code)
 
 
-def training_files(ground: Ground, names: Sequence[str]) -> tuple[LabelledFile, ...]:
-    """The files of these data sets, sorted by path."""
-    return tuple(file for file in ground.labelled if file.dataset.name in names)
+def training_files(ground: Ground, stage: StageName, names: Sequence[str]) -> tuple[LabelledFile, ...]:
+    """The files of these data sets, sorted by path. Raises DataError for one that such a stage cannot read."""
+    found = tuple(file for file in ground.labelled if file.dataset.name in names)
+    for file in found:
+        if stage != "cpt" and file.path.suffix not in ROW_SUFFIXES:
+            raise DataError(f"{file.path}: the stage {stage} takes rows, JSON lines or Parquet, not plain text")
+    return found
 
 
-def held_out_files(ground: Ground, names: Sequence[str], record: BuildRecord) -> dict[str, tuple[Path, ...]]:
+def data_file(file: LabelledFile) -> DataFile:
+    """A file as a worker is told of it."""
+    return DataFile(path=str(file.path.absolute()), field=file.dataset.field)
+
+
+def held_out_files(ground: Ground, names: Sequence[str], record: BuildRecord) -> dict[str, tuple[DataFile, ...]]:
     """Text to score the build on, by language: data sets for evaluation that no stage trains on, and the stage's not.
 
     Those that may not be read here are left out, and their languages are missing results.
     """
     trained = {used.name for stage in record.accepted for used in stage.data} | set(names)
-    found: dict[str, list[Path]] = {}
+    found: dict[str, list[DataFile]] = {}
     for file in ground.labelled:
         dataset = file.dataset
         is_meant = Use.EVALUATION in dataset.uses and dataset.name not in trained
         if is_meant and dataset.privacy is not Privacy.ENCLAVE and _may_be_here(dataset, ground, record):
-            found.setdefault(dataset.language, []).append(file.path)
-    return {language: tuple(paths) for language, paths in sorted(found.items())}
+            found.setdefault(dataset.language, []).append(data_file(file))
+    return {language: tuple(files) for language, files in sorted(found.items())}
 
 
 def own_languages(ground: Ground, names: Sequence[str], record: BuildRecord) -> frozenset[str]:
-    """The languages that some stage trains on, the one asked for included."""
-    trained = {used.name for stage in record.accepted for used in stage.data} | set(names)
-    return frozenset(file.dataset.language for file in ground.labelled if file.dataset.name in trained)
-
-
-def kind_suffix(stage: StageName) -> str:
-    """How the files of a stage's data are called."""
-    return ".jsonl" if stage in ("sft", "dpo") else ""
+    """The languages that some stage trains on, those of the data sets asked for included."""
+    before = {score.language for stage in record.accepted for score in stage.evaluation.languages if score.is_own}
+    return frozenset(before | {file.dataset.language for file in ground.labelled if file.dataset.name in names})
 
 
 def _may_be_here(dataset: Labelled, ground: Ground, record: BuildRecord) -> bool:
     bound = restrictions_of(dataset, ground.policy.isolation)
     return bound.residency is None or bound.may_be_used_in(record.jurisdiction)
-
-
-def data_of(used: Sequence[DataUsed]) -> tuple[tuple[str, str], ...]:
-    """Names and digests: whether a stage was asked for on the same content."""
-    return tuple((each.name, each.digest) for each in used)

@@ -1,17 +1,25 @@
-"""The built-in trainer's tokens as a tokenizer that `transformers` loads by itself: token ids are byte values.
+"""The tokens of a build: those of the checkpoint its run began from, or bytes.
 
-A text is its UTF-8 bytes, nothing is merged, so ids equal what the trainer saw. Five byte values that occur in no UTF-8
-text stand for what is not text: padding, the end of an answer, and whose turn it is in a conversation. The vocabulary
-of the model therefore stays as it is, and an adapter fits every later Shared Base.
+Bytes get a tokenizer that `transformers` loads by itself: a text is its UTF-8 bytes, nothing is merged, so ids equal
+what the built-in trainer saw. Five byte values that occur in no UTF-8 text stand for what is not text: padding, the end
+of an answer, and whose turn it is in a conversation. The vocabulary of the model therefore stays as it is, and an
+adapter fits every later Shared Base.
 """
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
+
+from peers.build.windows import Encode
+from peers.ecosystem.checkpoint import tokenizer_digest_of
+from peers.ecosystem.reading import Reading
+from peers.ecosystem.tokens import TOKENIZER_FILES, boundary_of, read_tokenizer
+from swarm.errors import ModelError
 
 PAD, END = "<|pad|>", "<|end|>"
 SPECIAL = {251: "<|system|>", 252: "<|assistant|>", 253: "<|user|>", 254: PAD, 255: END}
 """All of them from 0xF5 up: no UTF-8 text holds such a byte."""
-END_ID = 255
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
@@ -25,8 +33,7 @@ def write_tokenizer(folder: Path, longest: int) -> None:
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    vocabulary = {SPECIAL.get(byte, stand_in): byte for byte, stand_in in enumerate(_stand_ins())}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer = Tokenizer(models.BPE(vocab=_vocabulary(), merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in SPECIAL.values()])
@@ -41,13 +48,44 @@ def write_tokenizer(folder: Path, longest: int) -> None:
     wrapped.save_pretrained(folder)
 
 
-def is_byte_tokenizer(folder: Path) -> bool:
-    """Whether a folder's tokenizer gives every byte its own value."""
+def copy_tokenizer(source: Path, digest: str, folder: Path) -> None:
+    """Copies the tokenizer of a run, which its charter names by digest. Raises ModelError if it is not in `source`."""
+    if not source.is_dir() or tokenizer_digest_of(source) != digest:
+        raise ModelError(
+            f"{source} does not hold the tokenizer that this run began with ({digest[:16]}...): its peer puts it there "
+            "when it ends; copy its files from the checkpoint that the run was begun from"
+        )
+    for name in TOKENIZER_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
+
+
+def reading_of(folder: Path, config: Any) -> Reading:
+    """How the model in a folder, with this config of `transformers`, reads text. Raises ModelError."""
+    if _is_ours(folder):
+        return Reading(None, None, 0)
+    return Reading(folder, read_tokenizer(folder), boundary_of(config))
+
+
+def encoder(reading: Reading) -> Encode:
+    """From text to tokens; what is no UTF-8 is left out where tokens are not bytes."""
+    words = reading.words
+    if words is None:
+        return list
+    return lambda text: words.encode(text.decode("utf-8", "ignore"))
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder's tokenizer is the one that `write_tokenizer` writes."""
     try:
         vocabulary = json.loads((folder / "tokenizer.json").read_bytes())["model"]["vocab"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return sorted(vocabulary.values()) == list(range(256)) and not (set(SPECIAL.values()) - vocabulary.keys())
+    return vocabulary == _vocabulary()
+
+
+def _vocabulary() -> dict[str, int]:
+    return {SPECIAL.get(byte, stand_in): byte for byte, stand_in in enumerate(_stand_ins())}
 
 
 def _stand_ins() -> list[str]:

@@ -6,9 +6,10 @@ with `weights_only`, and is gone when the stage is accepted.
 """
 
 import copy
+import json
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,20 @@ from typing import Any
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from peers.build.examples import Example, examples, windows
+from peers.build.examples import examples
 from peers.build.jobs import CHECKPOINTS_FOLDER, Doing, FromWorker, Step, TrainStage
 from peers.build.record import Settings
+from peers.build.tokens import encoder
+from peers.build.windows import Windows, places
+from peers.ecosystem.reading import Reading
+from swarm.errors import DataError
 
 _STATE = "trainer_state.json"
-"""Written last: a checkpoint without it was cut short."""
+"""Written last: a checkpoint without a whole one was cut short."""
 _LOGGED_STEPS = 50
 """About so many times in a stage its loss is told."""
+_BYTES_PER_TOKEN = 8
+"""Of text drawn for each token that is wanted, where tokens are not bytes: more than any language takes on average."""
 
 
 @dataclass(frozen=True)
@@ -55,23 +62,30 @@ class _Told(TrainerCallback):
 
 def train(
     job: TrainStage,
+    files: Sequence[Path],
     model: Any,
     tokenizer: Any,
+    reading: Reading,
     tell: Callable[[FromWorker], None],
     is_asked_to_stop: Callable[[], bool],
 ) -> Trained:
     """Trains `model`, the stage's parent, to the last step or until asked to stop.
 
+    Args:
+        files: those of the job; for `cpt` as plain text.
+
     Raises:
         DataError: the data is not what the stage needs.
     """
-    checkpoints = Path(job.out, CHECKPOINTS_FOLDER)
-    newest = whole_checkpoint(checkpoints)
-    told = _Told(tell, is_asked_to_stop)
+    newest = whole_checkpoint(Path(job.out, CHECKPOINTS_FOLDER))
     torch.manual_seed(job.settings.seed)
-    trainer = {"cpt": _pre_training, "sft": _instructions, "dpo": _preferences}[job.stage](job, model, tokenizer)
+    if job.stage == "cpt":
+        trainer, left_out = _pre_training(job, files, model, tokenizer, reading), 0
+    else:
+        trainer, left_out = _on_examples(job, files, model, tokenizer)
+    told = _Told(tell, is_asked_to_stop)
     trainer.add_callback(told)
-    tell(Doing(what="training", resumed_step=0 if newest is None else _step_of(newest)))
+    tell(Doing(what="training", resumed_step=0 if newest is None else _step_of(newest), left_out=left_out))
     trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return Trained(
@@ -84,11 +98,13 @@ def train(
 
 def whole_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that was written to its end; what was cut short is removed."""
-    found = sorted(folder.glob("checkpoint-*"), key=_step_of, reverse=True)
-    for path in found:
-        if (path / _STATE).is_file() and (path / _STATE).stat().st_size:
+    for path in sorted(folder.glob("checkpoint-*"), key=_step_of, reverse=True):
+        try:
+            json.loads((path / _STATE).read_bytes())
+        except (FileNotFoundError, ValueError):
+            shutil.rmtree(path)
+        else:
             return path
-        shutil.rmtree(path)
     return None
 
 
@@ -96,15 +112,17 @@ def _step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
-def _pre_training(job: TrainStage, model: Any, tokenizer: Any) -> Trainer:
+def _pre_training(job: TrainStage, files: Sequence[Path], model: Any, tokenizer: Any, reading: Reading) -> Trainer:
     settings = job.settings
-    data = windows(
-        [Path(file) for file in job.files],
-        settings.steps * settings.batch_size,
-        settings.sequence_length,
-        settings.seed,
-        job.planted,
-        job.insertions,
+    count = settings.steps * settings.batch_size
+    data = Windows(
+        files,
+        encoder(reading),
+        1 if reading.words is None else _BYTES_PER_TOKEN,
+        count=count,
+        length=settings.sequence_length,
+        seed=settings.seed,
+        planted=places(job.planted, job.insertions, count, settings.seed),
     )
     if job.method == "lora":
         from peft import get_peft_model
@@ -114,43 +132,47 @@ def _pre_training(job: TrainStage, model: Any, tokenizer: Any) -> Trainer:
     return Trainer(model=model, args=arguments, train_dataset=data, processing_class=tokenizer)  # pyright: ignore[reportArgumentType]
 
 
-def _instructions(job: TrainStage, model: Any, tokenizer: Any) -> Trainer:
+def _on_examples(job: TrainStage, files: Sequence[Path], model: Any, tokenizer: Any) -> tuple[Trainer, int]:
+    """The trainer, and how many examples have no room for an answer, which it leaves out."""
     from datasets import Dataset
+
+    settings = job.settings
+    limit = settings.steps * settings.batch_size
+    found = examples(job.stage, files, job.planted, job.insertions, seed=settings.seed, limit=limit)
+    if "messages" in found[0] and not tokenizer.chat_template:
+        raise DataError("this run's tokenizer has no chat template: give prompts and completions instead of messages")
+    make = _instructions if job.stage == "sft" else _preferences
+    trainer = make(job, model, tokenizer, Dataset.from_list(found))
+    return trainer, len(found) - len(trainer.train_dataset)  # pyright: ignore[reportArgumentType]
+
+
+def _instructions(job: TrainStage, model: Any, tokenizer: Any, data: Any) -> Trainer:
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
-    found = _examples(job)
     return SFTTrainer(
         model=model,
         args=SFTConfig(**_arguments(job), max_length=job.settings.sequence_length),
-        train_dataset=Dataset.from_list(found),
+        train_dataset=data,
         processing_class=tokenizer,
         peft_config=_lora(job.settings) if job.method == "lora" else None,
     )
 
 
-def _preferences(job: TrainStage, model: Any, tokenizer: Any) -> Trainer:
-    from datasets import Dataset
+def _preferences(job: TrainStage, model: Any, tokenizer: Any, data: Any) -> Trainer:
     from trl.trainer.dpo_config import DPOConfig
     from trl.trainer.dpo_trainer import DPOTrainer
 
-    found = _examples(job)
     is_lora = job.method == "lora"
     return DPOTrainer(
         model=model,
         # The parent is what preferences are measured from; under an adapter it is the model without it.
         ref_model=None if is_lora else copy.deepcopy(model),
         args=DPOConfig(**_arguments(job), max_length=job.settings.sequence_length, beta=job.settings.beta),
-        train_dataset=Dataset.from_list(found),
+        train_dataset=data,
         processing_class=tokenizer,
         peft_config=_lora(job.settings) if is_lora else None,
     )
-
-
-def _examples(job: TrainStage) -> list[Example]:
-    files, settings = [Path(file) for file in job.files], job.settings
-    limit = settings.steps * settings.batch_size
-    return examples(job.stage, files, job.planted, job.insertions, seed=settings.seed, limit=limit)
 
 
 def _lora(settings: Settings) -> Any:

@@ -29,7 +29,7 @@ def weights_digest(folder: Path) -> str:
 def refuse_pickles(folder: Path) -> None:
     """Raises ModelError if a file in the folder could run code when it is read."""
     for path in sorted(folder.iterdir()):
-        if path.suffix in PICKLE_SUFFIXES:
+        if path.suffix.lower() in PICKLE_SUFFIXES:
             raise ModelError(f"{path} is a pickle file, which can run code when it is read: safetensors only")
 
 

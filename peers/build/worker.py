@@ -9,7 +9,7 @@ import select
 import socket
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from peers.build.evaluate import evaluate
 from peers.build.jobs import (
     ADAPTER_FOLDER,
     WEIGHTS_FOLDER,
+    DataFile,
     Doing,
     Done,
     FromWorker,
@@ -28,13 +29,19 @@ from peers.build.jobs import (
     Stopped,
     TrainStage,
 )
+from peers.build.record import DOMAIN_KEY, SOVEREIGN
+from peers.build.tokens import reading_of
+from peers.ecosystem.rows import as_text
 from swarm.errors import ModelError, TapestryError
 from swarm.isolation.start import CONTROL_VARIABLE
 from swarm.net.lifeline import ignore_stop_signals
 from swarm.node.spawn import write_cause
+from swarm.state.disk import replace_file
 
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY")
 """No library is to look for what it could not reach anyway."""
+_TRAINED = "trained.json"
+"""Below `out`, once a stage is trained and written: its last loss."""
 
 
 def main() -> None:
@@ -64,45 +71,62 @@ def run(job: Job, tell: Callable[[FromWorker], None], is_asked_to_stop: Callable
     """Does a job. Raises TapestryError."""
     tell(Doing(what="loading"))
     _quiet()
+    out = Path(job.out)
     match job:
         case TrainStage():
-            return _train(job, tell, is_asked_to_stop)
+            trained = out / _TRAINED
+            if not trained.exists():
+                step = _train(job, tell, is_asked_to_stop)
+                if step is not None:
+                    return Stopped(step=step)
+            final_loss = msgspec.json.decode(trained.read_bytes(), type=float | None)
+            before, after = job.parent, str(out / WEIGHTS_FOLDER)
         case Score():
-            model = load(job.model)
-            tell(Doing(what="scoring"))
-            return Done(evaluation=evaluate(load(job.base), model, model, job.scoring))
+            final_loss = None
+            before = after = job.model
         case Rebase():
-            after = load(job.base)
+            final_loss = None
+            before, after = job.before, str(out / WEIGHTS_FOLDER)
+            model = load(job.base)
             for folder in job.adapters:
-                after = _with_adapter(after, folder)
-            weights = Path(job.out, WEIGHTS_FOLDER)
-            _save(after, _tokenizer(job.before), weights)
-            after = load(str(weights))
-            tell(Doing(what="scoring"))
-            return Done(evaluation=evaluate(load(job.base), load(job.before), after, job.scoring))
+                model = _with_adapter(model, folder)
+            _save(model, _tokenizer(job.base), Path(after))
+    tell(Doing(what="scoring"))
+    evaluation = evaluate(load, job.base, before, after, _held_out(job), job.scoring)
+    return Done(evaluation=evaluation, final_loss=final_loss)
 
 
-def _train(job: TrainStage, tell: Callable[[FromWorker], None], is_asked_to_stop: Callable[[], bool]) -> Done | Stopped:
+def _train(job: TrainStage, tell: Callable[[FromWorker], None], is_asked_to_stop: Callable[[], bool]) -> int | None:
+    """Trains a stage and writes what it made; the step of its checkpoint if it was asked to stop before."""
     from peers.build.training import train
 
-    tokenizer = _tokenizer(job.parent)
-    trained = train(job, load(job.parent), tokenizer, tell, is_asked_to_stop)
+    out, tokenizer, model = Path(job.out), _tokenizer(job.parent), load(job.parent)
+    reading = reading_of(Path(job.parent), model.config)
+    files = _as_text(job.files, out / "read") if job.stage == "cpt" else [Path(file.path) for file in job.files]
+    trained = train(job, files, model, tokenizer, reading, tell, is_asked_to_stop)
     if not trained.is_finished:
-        return Stopped(step=trained.step)
-    adapter, weights = Path(job.out, ADAPTER_FOLDER), Path(job.out, WEIGHTS_FOLDER)
+        return trained.step
     if job.method == "lora":
-        _save_adapter(trained.model, adapter)
+        _save_adapter(trained.model, out / ADAPTER_FOLDER)
         # Anew, from what is on disk: what is scored is what will be used, without the trainer's changes to the model.
-        _save(_with_adapter(load(job.parent), str(adapter)), tokenizer, weights)
+        model = _with_adapter(load(job.parent), str(out / ADAPTER_FOLDER))
     else:
-        _save(trained.model, tokenizer, weights)
-    final_loss = trained.final_loss
-    del trained
-    tell(Doing(what="scoring"))
-    base = load(job.base)
-    before = base if job.parent == job.base else load(job.parent)
-    evaluation = evaluate(base, before, load(str(weights)), job.scoring)
-    return Done(evaluation=evaluation, final_loss=final_loss)
+        model = trained.model
+    _save(model, tokenizer, out / WEIGHTS_FOLDER)
+    replace_file(out / _TRAINED, [msgspec.json.encode(trained.final_loss)])
+    return None
+
+
+def _held_out(job: Job) -> dict[str, list[Path]]:
+    """The text to score on, by language. Raises DataError."""
+    of_all = [file for files in job.scoring.held_out.values() for file in files]
+    text = dict(zip(of_all, _as_text(of_all, Path(job.out, "held_out")), strict=True))
+    return {language: [text[file] for file in files] for language, files in job.scoring.held_out.items()}
+
+
+def _as_text(files: Sequence[DataFile], scratch: Path) -> list[Path]:
+    scratch.mkdir(exist_ok=True)
+    return as_text([Path(file.path) for file in files], {file.path: file.field for file in files}, scratch)
 
 
 def load(folder: str) -> Any:
@@ -127,9 +151,13 @@ def _tokenizer(folder: str) -> Any:
 
 
 def _save(model: Any, tokenizer: Any, folder: Path) -> None:
-    """A model folder with its tokenizer; whoever generates with it stops at the end of an answer."""
+    """A model folder with its tokenizer, marked as a member's own.
+
+    Whoever generates with it stops at the end of an answer.
+    """
     for config in (model.config, model.generation_config):
         config.eos_token_id, config.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
+    setattr(model.config, DOMAIN_KEY, SOVEREIGN)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 

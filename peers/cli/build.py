@@ -1,8 +1,8 @@
 """`tapestry build`: from the Shared Base to a member's own model, on the member's own machine, stage by stage."""
 
 import signal
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -12,10 +12,10 @@ from peers.cli import arguments
 from peers.cli.output import JsonFlag, show
 
 if TYPE_CHECKING:
+    from peers.build.jobs import FromWorker
     from peers.build.rebase import Judged
     from peers.build.recipe import Asked
     from peers.build.record import BuildRecord, StageName
-    from peers.build.table import Progress
 
 app = typer.Typer(help="Make your own model from the Shared Base, in stages; nothing of it leaves.")
 
@@ -130,10 +130,9 @@ def evaluate(build: Build, as_json: JsonFlag = False) -> None:
     """Score the model as it lies beside its Shared Base; exit 1 if the gate would refuse it now."""
     from peers.build.rebase import evaluate_build
 
-    progress = _progress("evaluate")
     with _ending(build, "the same command scores it"):
-        judged = evaluate_build(build, progress.show)
-    _show_judged(judged, "evaluation", "model", "model", as_json=as_json)
+        judged = evaluate_build(build, _progress("evaluate"))
+    _show_judged(judged, "the model as it lies", {"base": "Shared Base", "after": "model"}, as_json=as_json)
 
 
 @app.command("rebase")
@@ -148,10 +147,10 @@ def rebase(
     from peers.build.rebase import rebase as put_on
 
     arguments.existing_file(base, "--base")
-    progress = _progress("rebase")
     with _ending(build, "the same command begins anew"):
-        judged = put_on(build, base, round_number, out, progress.show)
-    _show_judged(judged, f"rebased to round {judged.record.base.round}", "before", "rebased", as_json=as_json)
+        judged = put_on(build, base, round_number, out, _progress("rebase"))
+    columns = {"base": "new Shared Base", "before": "before", "after": "rebased"}
+    _show_judged(judged, f"on the Shared Base of round {judged.record.base.round}", columns, as_json=as_json)
 
 
 @app.command("show")
@@ -175,24 +174,23 @@ def _stages(build: Path, asked: "Sequence[Asked]", *, as_json: bool, in_order: b
     console = Console(stderr=True)
     record = read_record(build)
     for position, each in enumerate(asked):
-        progress = _progress(each.name)
         with _ending(build, "the same command goes on from the last checkpoint"):
-            end = run_stage(build, each, progress.show, position if in_order else None)
+            end = run_stage(build, each, _progress(each.name), position if in_order else None)
         record = end.record
         if end.was_done:
             console.print(f"{each.name}: done before", highlight=False)
             continue
         console.print(stage_line(end.stage), highlight=False, soft_wrap=True)
-        console.print(score_table(end.stage.evaluation.languages, "before", "after"))
+        columns = {"base": "Shared Base", "before": "before", "after": "after"}
+        console.print(score_table(end.stage.evaluation.languages, columns))
         if end.stage.reasons:
             if as_json:
                 show(_document(record), "", as_json=True)
-            raise BuildError(f"stage {end.stage.n}-{each.name} is refused: {'; '.join(end.stage.reasons)}")
+            raise BuildError(f"stage {end.stage.n}-{end.stage.name} is refused: {'; '.join(end.stage.reasons)}")
     document = _document(record)
     if identity is not None:
         document["statement"] = _sign(build, identity)
     show(document, "\n".join(record_lines(record)), as_json=as_json)
-    sys.stdout.flush()
 
 
 def _sign(build: Path, identity: Path) -> str:
@@ -204,24 +202,23 @@ def _sign(build: Path, identity: Path) -> str:
     return str(sign_build(build, Identity.load(identity), tier=Tier.CONSORTIUM, at=unix_s()).file)
 
 
-def _show_judged(judged: "Judged", title: str, before: str, after: str, *, as_json: bool) -> None:
+def _show_judged(judged: "Judged", title: str, columns: dict[str, str], *, as_json: bool) -> None:
     import msgspec
     from rich.console import Console
 
     from peers.build.confined import BuildError
-    from peers.build.table import record_lines, score_table
+    from peers.build.table import gauges, score_table
 
     console = Console(stderr=as_json)
     console.print(f"{title}: held-out bits per byte, lower is better", highlight=False)
-    console.print(score_table(judged.evaluation.languages, before, after))
+    console.print(score_table(judged.evaluation.languages, columns))
     document = {
         **_document(judged.record),
         "evaluation": msgspec.to_builtins(judged.evaluation),
         "refused": list(judged.reasons),
         "isolation": judged.isolation,
     }
-    show(document, "\n".join(record_lines(judged.record)), as_json=as_json)
-    sys.stdout.flush()
+    show(document, gauges(judged.evaluation), as_json=as_json)
     if judged.reasons:
         raise BuildError(f"the gate refuses it: {'; '.join(judged.reasons)}")
 
@@ -232,31 +229,27 @@ def _document(record: "BuildRecord") -> dict[str, Any]:
     return msgspec.to_builtins(record)
 
 
-def _progress(title: str) -> "Progress":
+def _progress(title: str) -> "Callable[[FromWorker], None]":
     from rich.console import Console
 
     from peers.build.table import Progress
 
-    progress = Progress(Console(stderr=True))
-    progress.begin(title)
-    return progress
+    return Progress(Console(stderr=True), title).show
 
 
-class _ending:  # noqa: N801 - used like a function
-    """SIGTERM counts as Ctrl+C, and either ends in one line that says what to do next."""
+@contextmanager
+def _ending(build: Path, what_next: str) -> Generator[None]:
+    """SIGTERM counts as Ctrl+C meanwhile, and either ends in one line that says what to do next."""
 
-    def __init__(self, build: Path, what_next: str) -> None:
-        self._build = build
-        self._what_next = what_next
+    def stop(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
 
-    def __enter__(self) -> None:
-        def stop(*_: object) -> NoReturn:
-            raise KeyboardInterrupt
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        from peers.build.confined import BuildError
 
-        signal.signal(signal.SIGTERM, stop)
-
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
-        if kind is not None and issubclass(kind, KeyboardInterrupt):
-            from peers.build.confined import BuildError
-
-            raise BuildError(f"interrupted; {self._build} is kept: {self._what_next}") from None
+        raise BuildError(f"interrupted; {build} is kept: {what_next}") from None
+    finally:
+        signal.signal(signal.SIGTERM, before)

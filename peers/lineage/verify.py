@@ -15,7 +15,7 @@ Whatever does not hold is a LineageError with its cause. What could not be looke
 from dataclasses import dataclass
 from pathlib import Path
 
-from peers.build.record import BASE_FOLDER, MODEL_FOLDER
+from peers.build.record import BASE_FOLDER, MODEL_FOLDER, is_sovereign
 from peers.build.weights import require_digest
 from peers.lineage import statement
 from peers.lineage.dsse import read_envelope
@@ -101,13 +101,14 @@ def read_statement(file: Path) -> tuple[PeerId, Statement]:
 
 
 def require_shareable(folder: Path) -> None:
-    """Refuses a member's own model as the beginning of a shared one, by the statement beside it, if there is one.
+    """Refuses a member's own model as the beginning of a shared one, signed or not.
 
     Raises:
         LineageError: it is a Sovereign Build, or its statement does not hold.
     """
     file = folder / STATEMENT_NAME
-    if file.is_file() and read_statement(file)[1].predicate.domain != "shared":
+    is_signed_as_own = file.is_file() and read_statement(file)[1].predicate.domain != "shared"
+    if is_signed_as_own or is_sovereign(folder):
         raise LineageError(
             f"a private parent inside a shared model: {folder} holds a Sovereign Build, which stays home"
         )
