@@ -30,11 +30,11 @@ def verify(
 ) -> None:
     """Find edits, gaps and reordering; with --witness also rewrites and forks, against heads that others hold.
 
-    Exit 1 with the cause when anything does not hold.
+    Exit 1 with the cause, and its codes in brackets, when anything does not hold.
     """
     import msgspec
 
-    from swarm.sovereignty.audit import audit
+    from swarm.sovereignty.audit import Audit, audit
     from swarm.sovereignty.export import check_export, is_export
 
     path = _ledger(ledger)
@@ -44,7 +44,8 @@ def verify(
     if json or not found.faults:
         show(msgspec.to_builtins(found), found.text, as_json=json)
     if found.faults:
-        raise StateError("; ".join(found.faults))
+        codes = f" [{', '.join(found.codes)}]" if isinstance(found, Audit) else ""
+        raise StateError("; ".join(found.faults) + codes)
 
 
 @app.command("reconcile")

@@ -8,6 +8,7 @@ honest peer was shown binds every entry under it. What lies after the newest wit
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from swarm.errors import ProtocolError, StateError
@@ -22,6 +23,29 @@ from swarm.sovereignty.witness import WITNESS_NAME
 
 _MOST_NAMED = 5
 """Faults that are written out; more of them are counted."""
+
+
+class Code(StrEnum):
+    """What is wrong with a ledger. Codes are stable."""
+
+    EDITED = "edited"
+    MISSING = "missing"
+    REORDERED = "reordered"
+    NOT_A_LEDGER = "not_a_ledger"
+    TRUNCATED = "truncated"
+    """Shorter than a head that was signed over it."""
+    REWRITTEN = "rewritten"
+    """Another history than a head was signed over."""
+    FORKED = "forked"
+    WRONG_SIGNER = "wrong_signer"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that does not hold, with a sentence for people."""
+
+    code: Code
+    text: str
 
 
 @dataclass(frozen=True)
@@ -45,7 +69,7 @@ class Replay:
     """All of them as an interface would count them, estimated."""
     roots: dict[int, bytes] = field(default_factory=dict[int, bytes])
     """By size, where a head speaks of that size; and the whole ledger's."""
-    faults: list[str] = field(default_factory=list[str])
+    faults: list[Fault] = field(default_factory=list[Fault])
 
 
 @dataclass(frozen=True)
@@ -70,6 +94,8 @@ class Audit:
     unwitnessed_entries: int
     notes: tuple[str, ...]
     faults: tuple[str, ...]
+    codes: tuple[str, ...]
+    """What kinds of faults there are, each once."""
 
     @property
     def text(self) -> str:
@@ -92,7 +118,7 @@ def audit(ledger: Path, witnesses: Sequence[Path], owner: PeerId | None) -> Audi
         StateError: a file cannot be read, or nobody can say whose ledger it is and there are witnesses.
     """
     own, notes = _own_heads(ledger)
-    faults: list[str] = []
+    faults: list[Fault] = []
     owner = owner or _owner(own, ledger)
     faults += _strangers(own, owner)
     own = [held for held in own if held.author == owner]
@@ -130,7 +156,8 @@ def audit(ledger: Path, witnesses: Sequence[Path], owner: PeerId | None) -> Audi
         witnessed_entries=min(witnessed, replay.entries),
         unwitnessed_entries=max(0, replay.entries - witnessed),
         notes=tuple(notes),
-        faults=tuple(_few(faults)),
+        faults=tuple(_few([fault.text for fault in faults])),
+        codes=tuple(dict.fromkeys(fault.code.value for fault in faults)),
     )
 
 
@@ -180,52 +207,58 @@ def read_ledger(path: Path, sizes: Iterable[int]) -> Replay:
     except OSError as error:
         raise StateError(f"cannot read the ledger {path}: {error.strerror}") from None
     if not edge.size and replay.torn:
-        replay.faults.append("no line of it is a ledger's")
+        replay.faults.append(Fault(Code.NOT_A_LEDGER, "no line of it is a ledger's"))
     replay.entries = edge.size
     replay.roots[edge.size] = edge.root() if edge.size else EMPTY_ROOT
     return replay
 
 
-def _torn_faults(number: int, line: bytes) -> list[str]:
+def _torn_faults(number: int, line: bytes) -> list[Fault]:
     """What a crash cuts short has no end; a line that has one was written by somebody else."""
     is_complete = line.rstrip().endswith(b"}")
-    return [f"line {number}: not as a ledger writes its lines, so it was edited"] if is_complete else []
+    text = f"line {number}: not as a ledger writes its lines, so it was edited"
+    return [Fault(Code.EDITED, text)] if is_complete else []
 
 
-def _line_faults(number: int, line: bytes, entry: Entry, expected: int, check: int) -> list[str]:
+def _line_faults(number: int, line: bytes, entry: Entry, expected: int, check: int) -> list[Fault]:
     if entry.n > expected:
-        return [f"line {number}: entries {expected} to {entry.n - 1} are missing"]
+        return [Fault(Code.MISSING, f"line {number}: entries {expected} to {entry.n - 1} are missing")]
     if entry.n < expected:
-        return [f"line {number}: entry {entry.n} stands where entry {expected} should: inserted or reordered"]
+        text = f"line {number}: entry {entry.n} stands where entry {expected} should: inserted or reordered"
+        return [Fault(Code.REORDERED, text)]
     if not follows(line, entry, check):
-        return [f"line {number}: entry {entry.n} was edited, or the one before it"]
+        return [Fault(Code.EDITED, f"line {number}: entry {entry.n} was edited, or the one before it")]
     return []
 
 
-def _against(held: Iterable[HeldHead], replay: Replay, what: str) -> list[str]:
-    faults: list[str] = []
+def _against(held: Iterable[HeldHead], replay: Replay, what: str) -> list[Fault]:
+    faults: list[Fault] = []
     for each in held:
         size = each.head.size
         if size > replay.entries:
-            faults.append(f"{what} in {each.file} is over {size} entries, the ledger has {replay.entries}: truncated")
+            text = f"{what} in {each.file} is over {size} entries, the ledger has {replay.entries}: truncated"
+            faults.append(Fault(Code.TRUNCATED, text))
         elif replay.roots[size] != each.head.root:
-            faults.append(f"{what} in {each.file} says otherwise about the first {size} entries: rewritten")
+            text = f"{what} in {each.file} says otherwise about the first {size} entries: rewritten"
+            faults.append(Fault(Code.REWRITTEN, text))
     return faults
 
 
-def _forks(held: Sequence[HeldHead]) -> list[str]:
+def _forks(held: Sequence[HeldHead]) -> list[Fault]:
     """Two histories of one length, both signed: proof against their author that needs no ledger."""
     first: dict[tuple[str, int], HeldHead] = {}
-    faults: list[str] = []
+    faults: list[Fault] = []
     for each in held:
         other = first.setdefault((each.head.run_id, each.head.size), each)
         if other.head.root != each.head.root:
-            faults.append(f"forked: {other.file} and {each.file} hold different heads over {each.head.size} entries")
+            text = f"forked: {other.file} and {each.file} hold different heads over {each.head.size} entries"
+            faults.append(Fault(Code.FORKED, text))
     return faults
 
 
-def _strangers(own: Sequence[HeldHead], owner: PeerId | None) -> list[str]:
-    return [f"wrong signer: {each.file} has a head by {each.author}" for each in own if each.author != owner]
+def _strangers(own: Sequence[HeldHead], owner: PeerId | None) -> list[Fault]:
+    others = [each for each in own if each.author != owner]
+    return [Fault(Code.WRONG_SIGNER, f"wrong signer: {each.file} has a head by {each.author}") for each in others]
 
 
 def _owner(own: Sequence[HeldHead], ledger: Path) -> PeerId | None:
