@@ -120,7 +120,7 @@ class TokenSampler:
             empty = 0 if piece else empty + 1
             if empty > _MAX_EMPTY_PIECES:
                 raise DataError("the tokenizer finds no token in the text files")
-            row += [*piece, self._boundary]
+            row += [*piece, self._boundary] if piece else []
         row_L[:] = row[: self._row_tokens]
         return turn
 

@@ -6,22 +6,16 @@ from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
-import pytest
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from peers.ecosystem.tokens import bits_per_byte_of_tokens, boundary_of, read_tokenizer
 from swarm import events
-from tests.ecosystem.checkpoints import make_checkpoint, sentences
+from tests.ecosystem.checkpoints import sentences
 from tests.ecosystem.pair import NAMES, Pair
 from tests.integration.processes import tapestry
 
 ROUNDS = 3
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_checkpoint(tmp_path_factory.mktemp("checkpoint") / "model")
 
 
 def test_two_peers_go_on_from_a_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
