@@ -1,7 +1,8 @@
 """The directory over hivemind's Kademlia DHT (`DHTNode`). One of the two hivemind adapters.
 
 One key per run, one sub-key per peer. Every node that stores or returns a record checks it first: known key, bounded
-size, a statement signed by the peer in its sub-key, and whatever `accept` asks of its content. All else is refused.
+size, a statement signed by the peer in its sub-key, and whatever `accept` asks of its content. All else is refused, and
+so are entries of more peers than a run can have (`room.py`).
 """
 
 import asyncio
@@ -17,7 +18,8 @@ from hivemind.utils.timed_storage import ValueWithExpiration
 
 from swarm.clock import unix_s
 from swarm.identity.peer_id import PeerId
-from swarm.net.wire import MAX_ANNOUNCEMENT_BYTES
+from swarm.net.room import Room
+from swarm.net.wire import MAX_ANNOUNCEMENT_BYTES, MAX_PEERS
 
 Accept = Callable[[PeerId, bytes], bool]
 """Whether a sealed announcement may be stored under this peer's name."""
@@ -32,6 +34,7 @@ class _Validator(RecordValidatorBase):
     def __init__(self, key: str, accept: Accept) -> None:
         self._key = DHTID.generate(source=key).to_bytes()
         self._accept = accept
+        self._room = Room(MAX_PEERS, unix_s)
 
     def validate(self, record: DHTRecord) -> bool:
         if record.key != self._key or len(record.subkey) > _MAX_SUBKEY_BYTES:
@@ -42,7 +45,9 @@ class _Validator(RecordValidatorBase):
             peer, sealed = MSGPackSerializer.loads(record.subkey), MSGPackSerializer.loads(record.value)
         except ValueError:
             return False
-        return isinstance(peer, str) and isinstance(sealed, bytes) and self._accept(PeerId(peer), sealed)
+        if not (isinstance(peer, str) and isinstance(sealed, bytes) and self._accept(PeerId(peer), sealed)):
+            return False
+        return self._room.takes(PeerId(peer), record.expiration_time)
 
 
 class KademliaDirectory:
