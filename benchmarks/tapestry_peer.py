@@ -87,8 +87,12 @@ class Footing:
     addresses: tuple[str, ...]
     peers: tuple[PeerId, ...]
     """Every peer of the bench in the order of ranks."""
+    abroad: frozenset[PeerId]
+    """Those of another jurisdiction."""
 
-    def engine(self, store: Store, sink: Callable[[events.AnyEvent], None], transport: Transport) -> Engine:
+    def engine(
+        self, store: Store, sink: Callable[[events.AnyEvent], None], transport: Transport, ledger: Ledger | None = None
+    ) -> Engine:
         """A real peer's engine, not started; `transport` is this footing's own, or one around it."""
         return Engine(
             run=self.run,
@@ -97,7 +101,7 @@ class Footing:
             charter_bytes=self.charter_bytes,
             transport=transport,
             directory=self.directory,
-            ledger=Ledger(None, unix_s),
+            ledger=ledger or Ledger(None, unix_s),
             gate=self.gate(),
             store=store,
             sink=sink,
@@ -156,14 +160,17 @@ async def meet(seat: Seat, make_charter: Callable[[Seat, "list[Card]", int], Cha
         passport=issue(member, charter, identity.peer_id, seat.site.jurisdiction, unix_s() + _LIFETIME_S, unix_s()),
         addresses=addresses,
         peers=tuple(card.peer for card in cards),
+        abroad=frozenset(card.peer for card in cards if card.jurisdiction != seat.site.jurisdiction),
     )
 
 
 class Peer:
     """A started engine with all that runs under it."""
 
-    def __init__(self, footing: Footing, engine: Engine, store: VolatileStore) -> None:
+    def __init__(self, footing: Footing, engine: Engine, store: VolatileStore, ledger: Ledger) -> None:
         self._footing = footing
+        self._ledger = ledger
+        self._abroad_bytes = 0
         self._store = store
         self.engine = engine
 
@@ -173,18 +180,25 @@ class Peer:
         footing = await meet(seat, bench_charter)
         store = VolatileStore()
         await store.save_snapshot(0, (np.zeros(footing.run.grid.elements, np.float32),))
-        engine = footing.engine(store, sink, footing.transport)
+        ledger = Ledger(None, unix_s)
+        engine = footing.engine(store, sink, footing.transport, ledger)
         await engine.start(footing.peers)
-        return cls(footing, engine, store)
+        return cls(footing, engine, store, ledger)
 
     def begin_round(self) -> None:
         """Forgets what a peer would have on disk only, and counts from here."""
         self._store.forget_results()
         self.take_closed_bytes()
+        self.take_abroad_bytes()
 
     def take_closed_bytes(self) -> int:
         """Bytes sent since the round began on lanes that are closed by now."""
         return self._footing.transport.lanes.meter.take_closed_bytes()
+
+    def take_abroad_bytes(self) -> int:
+        """Bytes of the frames given to peers of other jurisdictions since the last call."""
+        before, self._abroad_bytes = self._abroad_bytes, sum(self._ledger.sent_to[p] for p in self._footing.abroad)
+        return self._abroad_bytes - before
 
     async def stop(self) -> None:
         """Leaves and ends the daemon."""

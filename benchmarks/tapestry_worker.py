@@ -91,6 +91,7 @@ class TapestryWorker:
             commit_s=settled_s - averaged_s,
             commit_cpu_s=self._context.step_cpu_s,
             closed_bytes=self._peer.take_closed_bytes(),
+            abroad_bytes=self._peer.take_abroad_bytes(),
             named_bytes=self._named_bytes(),
             group_size=self._group_size(),
         )

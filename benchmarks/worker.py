@@ -79,6 +79,8 @@ class RoundFigures:
     """From then until the result was agreed and acted on; 0 for engines that only average."""
     closed_bytes: int = 0
     """Sent on connections that were opened or used in the round and are closed by now, which nobody outside can see."""
+    abroad_bytes: int = 0
+    """Of the frames given to peers of other jurisdictions, as a ledger counts them; 0 if the engine does not say."""
     commit_cpu_s: float = 0.0
     """Processor seconds in the round that went into acting on the average (an outer step, say); 0 for engines that only
     average."""

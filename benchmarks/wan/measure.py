@@ -5,6 +5,7 @@ Per round, from the workers: `form_s`, `data_s`, `commit_s` of the slowest peer.
 machine was in the data phase. Warm-up rounds are not counted: the engine learns in them how fast its links are.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,7 +48,9 @@ class RoundSample:
     cpu_busy: float
     """Share of all the machine's CPUs in use during the data phase."""
     border_bytes: int
-    """Over the border that carried most, in its busier direction."""
+    """Over the border that carried most, in its busier direction, with headers and libp2p's upkeep."""
+    sent_abroad_bytes: int
+    """Of the frames that the peers of a region gave to others, by their ledgers; the region that sent most."""
     host_bytes: int
     """Over the host's link that carried most, in its busier direction."""
     core_drops: int
@@ -88,14 +91,14 @@ def measure(scenario: Scenario, *, mb: int, rounds: int, say: Say) -> Measured:
         ask(peers, Command("prepare"), _PREPARE_S, lab.check)
         timeout_s = max(_ROUND_FLOOR_S, _ROUND_TIMES_IDEAL * ideal_s)
         for index in range(1, WARM_UP_ROUNDS + 1):
-            say(f"{scenario.name}: warm-up: {_in_words(_round(lab, peers, index, timeout_s))}")
+            say(f"{scenario.name}: warm-up: {_in_words(_round(scenario, lab, peers, index, timeout_s))}")
         samples: list[RoundSample] = []
         incomplete = 0
         while len(samples) < rounds:
             if incomplete > rounds:
                 tried = len(samples) + incomplete
                 raise BenchError(f"{scenario.name}: only {len(samples)} of {tried} rounds were complete")
-            taken = _round(lab, peers, 1 + WARM_UP_ROUNDS + len(samples) + incomplete, timeout_s)
+            taken = _round(scenario, lab, peers, 1 + WARM_UP_ROUNDS + len(samples) + incomplete, timeout_s)
             say(f"{scenario.name}: round {len(samples) + 1}/{rounds}: {_in_words(taken)}")
             if taken is None:
                 incomplete += 1
@@ -120,7 +123,7 @@ def _places(scenario: Scenario, lab: Lab) -> list[Place]:
     ]
 
 
-def _round(lab: Lab, peers: Sequence[Peer], index: int, timeout_s: float) -> RoundSample | None:
+def _round(scenario: Scenario, lab: Lab, peers: Sequence[Peer], index: int, timeout_s: float) -> RoundSample | None:
     """One round; None when some peer averaged with fewer than all, or got something else than the average."""
     ask(peers, Command("fill", index), _FILL_S, lab.check)
     readings: list[machine_load.Reading] = []
@@ -149,6 +152,7 @@ def _round(lab: Lab, peers: Sequence[Peer], index: int, timeout_s: float) -> Rou
         link_cpu_s=sample_link_cpu_s,
         cpu_busy=machine_load.busy_share(readings, begin_s=began_s + form_s, end_s=began_s + averaged_s),
         border_bytes=_busiest_bytes(carried.borders),
+        sent_abroad_bytes=_most_abroad(scenario, figures),
         host_bytes=_busiest_bytes(carried.hosts),
         core_drops=carried.core_drops,
         rms_error=rms_error,
@@ -161,6 +165,13 @@ def _cpu_s(peers: Sequence[Peer]) -> float:
 
 def _busiest_bytes(links: Sequence[Traffic]) -> int:
     return max((max(link.out_bytes, link.in_bytes) for link in links), default=0)
+
+
+def _most_abroad(scenario: Scenario, figures: Sequence[RoundFigures]) -> int:
+    by_region: Counter[str] = Counter()
+    for host, one in zip(scenario.topology.hosts, figures, strict=True):
+        by_region[host.region] += one.abroad_bytes
+    return max(by_region.values())
 
 
 def _in_words(taken: RoundSample | None) -> str:

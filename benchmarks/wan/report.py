@@ -15,7 +15,7 @@ from benchmarks.wan.state_report import StateResult, StateRoundsResult, state_ta
 
 _BYTES_PER_MB = 1e6
 _SATURATED = "* the machine's CPUs were saturated: the figure is theirs, not the link's"
-_SPREAD = ("form_s", "data_s", "commit_s", "cpu_s_per_peer", "cpu_busy", "border_bytes")
+_SPREAD = ("form_s", "data_s", "commit_s", "cpu_s_per_peer", "cpu_busy", "border_bytes", "sent_abroad_bytes")
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +35,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """ideal_s / seconds; with `saturated`, a property of this machine rather than of the engine."""
     encoded_bytes: int
     border_bytes: int
-    """In a round; 0 where there is no border."""
+    """In a round, counted by interfaces; 0 where there is no border."""
+    sent_abroad_bytes: int
+    """What of it the ledgers of one region's peers account for."""
     host_bytes: int
     cpu_s_per_peer: float
     link_cpu_s: float
@@ -77,6 +79,7 @@ def result(scenario: Scenario, measured: Measured, *, mb: int) -> Result:
         efficiency=measured.ideal_s / seconds,
         encoded_bytes=measured.encoded_bytes,
         border_bytes=round(_median(samples, "border_bytes")),
+        sent_abroad_bytes=round(_median(samples, "sent_abroad_bytes")),
         host_bytes=round(_median(samples, "host_bytes")),
         cpu_s_per_peer=_median(samples, "cpu_s_per_peer"),
         link_cpu_s=_median(samples, "link_cpu_s"),

@@ -98,6 +98,10 @@ class Connection:
     async def drain(self) -> None:
         """Reads what is left of a stream until the other end has ended it too; closes the connection otherwise."""
         left = _MAX_DRAINED_BYTES
+        await asyncio.sleep(0)  # a reader that was cancelled with its stream lets go first
+        if self._pipe.is_read:
+            self.close()
+            return
         try:
             async with asyncio.timeout(_DRAIN_LIMIT_S):
                 while frame := await self.receive(left):

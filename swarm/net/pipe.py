@@ -11,6 +11,8 @@ import socket
 import sys
 from typing import cast
 
+from swarm.clock import monotonic_s
+
 _AHEAD_BYTES = 64 * 1024
 """Received before anybody reads; then the other end has to wait."""
 _WRITE_BUFFER_BYTES = 128 * 1024
@@ -22,8 +24,12 @@ _SO_MAX_PACING_RATE = 47
 """Linux's; the socket module of Python 3.11 has neither."""
 _CAN_BE_PACED = sys.platform == "linux"
 _MAX_PACED_BYTES_PER_S = 2**31 - 1
-_WAKE_BYTES = 256 * 1024
-"""Of a long read, received in the kernel before this process is woken: on a slow link a packet at a time costs more."""
+_REST_BYTES = 32 * 1024
+_LEAST_REST_S, _LONGEST_REST_S = 0.008, 0.035
+"""On a slow link a long read leaves what comes to the kernel until so much has come, or so long. The kernel
+acknowledges at every reading, else every second packet, which takes 2 % of a link that is busy both ways; and waking
+this process for every packet costs more. Beyond 40 ms the kernel acknowledges by its own clock. So much fits into any
+receive window: a rest that closed it would make a fast link slow, and rests seem right."""
 
 
 def take_over(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> "Pipe":
@@ -52,7 +58,12 @@ class Pipe(asyncio.BufferedProtocol):
         self._error: Exception | None = None
         found: socket.socket | None = transport.get_extra_info("socket")
         self._tcp = found if found is not None and found.family in (socket.AF_INET, socket.AF_INET6) else None
-        self._wake_bytes = 1
+        self._began_s = 0.0
+        """When the first bytes of the long read at hand came."""
+        self._came_bytes = 0
+        self._s_per_byte = 0.0
+        """Of the last long read."""
+        self._rest: asyncio.TimerHandle | None = None
         self._paced_at = _MAX_PACED_BYTES_PER_S
         if has_ended or transport.is_closing():
             self._error = ConnectionResetError("the other end has left")
@@ -88,7 +99,7 @@ class Pipe(asyncio.BufferedProtocol):
         if have < len(target):
             self._start = self._stop = 0
             self._target = target[have:]
-            self._wake_at(min(len(self._target), _WAKE_BYTES))
+            self._came_bytes = 0
             await self._received()
 
     async def write(self, *parts: bytes | bytearray) -> None:
@@ -114,6 +125,11 @@ class Pipe(asyncio.BufferedProtocol):
             self._transport.writelines(parts)
 
     @property
+    def is_read(self) -> bool:
+        """Whether a reader waits."""
+        return self._reading is not None
+
+    @property
     def has_failed(self) -> bool:
         """Whether the other end, or this one, has closed the connection."""
         return self._error is not None or self._transport.is_closing()
@@ -129,7 +145,9 @@ class Pipe(asyncio.BufferedProtocol):
         finally:
             self._reading = self._target = None
             self._least = 0
-            self._wake_at(1)  # also when the read was cancelled
+            if self._rest is not None:  # the read was cancelled
+                self._rest.cancel()
+                self._rest = None
 
     def limit_rate(self, bytes_per_s: int | None) -> None:
         """Bytes per second that the kernel sends at most, where it can do that; None: no limit."""
@@ -138,11 +156,24 @@ class Pipe(asyncio.BufferedProtocol):
             self._tcp.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, limit)
             self._paced_at = limit
 
-    def _wake_at(self, count: int) -> None:
-        """Bytes that must have arrived before the kernel wakes this process; never more than the read at hand needs."""
-        if self._tcp is not None and count != self._wake_bytes and not self._transport.is_closing():
-            self._tcp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
-            self._wake_bytes = count
+    def _count(self, count: int) -> None:
+        """Bytes of a long read have come: how fast, and whether to rest before the next ones."""
+        assert self._target is not None
+        now_s = monotonic_s()
+        if self._came_bytes == 0:
+            self._began_s = now_s
+        self._came_bytes += count
+        if now_s > self._began_s:
+            self._s_per_byte = (now_s - self._began_s) / self._came_bytes
+        rest_s = min(_LONGEST_REST_S, min(_REST_BYTES, len(self._target)) * self._s_per_byte)
+        if self._target and rest_s >= _LEAST_REST_S:
+            self._transport.pause_reading()
+            self._rest = asyncio.get_running_loop().call_later(rest_s, self._wake)
+
+    def _wake(self) -> None:
+        self._rest = None
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
 
     # --- for the transport --------------------------------------------------------------------------------------------
 
@@ -153,11 +184,10 @@ class Pipe(asyncio.BufferedProtocol):
         if self._target is not None:
             self._target = self._target[nbytes:]
             is_whole = not self._target
+            if self._tcp is not None:
+                self._count(nbytes)
             if is_whole:
                 self._target = None
-                self._wake_at(1)
-            elif len(self._target) < self._wake_bytes:
-                self._wake_at(len(self._target))
         else:
             self._stop += nbytes
             is_whole = self._stop - self._start >= self._least

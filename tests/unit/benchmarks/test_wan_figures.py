@@ -56,6 +56,7 @@ def _sample(data_s: float, cpu_busy: float) -> RoundSample:
         link_cpu_s=0.5,
         cpu_busy=cpu_busy,
         border_bytes=1_000,
+        sent_abroad_bytes=900,
         host_bytes=2_000,
         core_drops=1,
         rms_error=0.01,

@@ -353,6 +353,27 @@ def test_what_was_left_unread_of_one_stream_is_not_in_the_next() -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize("is_cancelled", [False, True])
+def test_a_stream_closed_under_its_reader_leaves_nothing_behind(is_cancelled: bool) -> None:
+    async def scenario(door: Door, outside: Lanes) -> None:
+        lane = await outside.dial(THERE, door.ticket())
+        await lane.send(b"one")
+        assert await lane.receive(10) == b"one"
+        reading = asyncio.create_task(lane.receive(10))
+        await asyncio.sleep(0)
+        if is_cancelled:
+            reading.cancel()  # it lets go of the connection a turn later
+        lane.close()
+        with pytest.raises(asyncio.CancelledError if is_cancelled else StreamLostError):
+            await reading
+        await lane.done
+        again = await outside.dial(THERE, door.ticket())
+        await again.send(b"two")
+        assert await again.receive(10) == b"two"
+
+    run(scenario)
+
+
 def test_idle_connections_to_peers_that_never_come_again_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every peer that left for good would cost a descriptor for ever: only its next stream would look at it."""
 

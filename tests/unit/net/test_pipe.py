@@ -4,10 +4,12 @@ import asyncio
 import random
 import socket
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 import pytest
 import uvloop
 
+from swarm.net.memory import run_virtual
 from swarm.net.pipe import Pipe, take_over
 
 Scenario = Callable[[Pipe, socket.socket], Awaitable[None]]
@@ -97,3 +99,74 @@ def test_a_writer_waits_for_a_slow_reader_and_fails_when_it_leaves(run: Callable
             await pipe.write(b"more")
 
     run(_with_pipe(b"", scenario))
+
+
+class SlowLink:
+    """A TCP transport over which bytes arrive when a test says so."""
+
+    def __init__(self, tcp: socket.socket) -> None:
+        self._tcp = tcp
+        self.is_paused = False
+
+    def get_extra_info(self, name: str) -> socket.socket | None:
+        return self._tcp if name == "socket" else None
+
+    def pause_reading(self) -> None:
+        self.is_paused = True
+
+    def resume_reading(self) -> None:
+        self.is_paused = False
+
+    def is_closing(self) -> bool:
+        return False
+
+    def set_write_buffer_limits(self, high: int) -> None:
+        """Nothing is written."""
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Bytes are handed over by hand."""
+
+
+def test_a_long_read_on_a_slow_link_rests_between_readings_and_a_fast_one_does_not() -> None:
+    async def main(tcp: socket.socket) -> None:
+        link = SlowLink(tcp)
+        pipe = Pipe(cast(asyncio.Transport, link), b"", has_ended=False)
+
+        def arrive(count: int) -> None:
+            assert not link.is_paused
+            pipe.get_buffer(0)[:count] = bytes(count)
+            pipe.buffer_updated(count)
+
+        reading = asyncio.create_task(pipe.read_into(memoryview(bytearray(200_000))))
+        await asyncio.sleep(0)
+        arrive(1_448)
+        await asyncio.sleep(0.0001)
+        arrive(60_000)  # 600 MB/s
+        assert not link.is_paused
+        await asyncio.sleep(0.02)
+        arrive(1_552)  # 3 MB/s: 32 KiB take 10 ms
+        assert link.is_paused
+        await asyncio.sleep(0.009)
+        assert link.is_paused
+        await asyncio.sleep(0.003)
+        arrive(100_000)  # all that came meanwhile: the link is not slow
+        assert not link.is_paused
+        arrive(37_000)
+        await reading
+
+        cancelled = asyncio.create_task(pipe.read_into(memoryview(bytearray(200_000))))
+        await asyncio.sleep(0)
+        arrive(10)
+        await asyncio.sleep(0.1)
+        arrive(10)
+        assert link.is_paused
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        after = asyncio.create_task(pipe.read(2))
+        await asyncio.sleep(0)
+        arrive(2)
+        assert await after == bytes(2)
+
+    with socket.socket() as tcp:
+        run_virtual(main(tcp))
