@@ -87,6 +87,25 @@ def test_nothing_is_unpickled_or_evaluated(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id not in ("eval", "exec"), f"{name_of(path)}:{node.lineno}"
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.attr == "load":
+            assert node.value.id not in ("torch", "np", "numpy"), f"{name_of(path)}:{node.lineno}"
+
+
+SECRETS = sorted(
+    path
+    for place in ("swarm/identity", "swarm/round/secure", "swarm/vector/masks.py", "swarm/vector/secure_codes.py")
+    + tuple(f"peers/privacy/{name}.py" for name in ("keystream", "records", "loop", "account"))
+    for path in ((ROOT / place).rglob("*.py") if (ROOT / place).is_dir() else [ROOT / place])
+)
+"""Files that draw keys, masks, noise or batches that must be nobody's to guess."""
+
+
+@pytest.mark.parametrize("path", SECRETS, ids=name_of)
+def test_secrets_are_drawn_from_no_generator_that_a_seed_could_repeat(path: Path) -> None:
+    assert not set(imports(path)) & {"random", "torch"} or name_of(path) == "peers/privacy/loop.py"
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute):
+            assert node.attr not in ("random", "manual_seed", "default_rng", "randn"), f"{name_of(path)}:{node.lineno}"
 
 
 def loaded_by(code: str) -> list[str]:
