@@ -1,4 +1,4 @@
-"""The terminal view of a swarm: figures, regions, peers and rounds, drawn again whenever the scene has changed."""
+"""The terminal view of a swarm: figures, peers, regions, links and rounds, drawn again when the scene has changed."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from textual.widgets import DataTable, Footer, Sparkline, Static
 from peers.watch.source import Source
 from peers.watch.words import UNKNOWN, ago, bytes_of, figure, seconds
 from swarm.errors import TapestryError
-from swarm.telemetry.view import PeerRow, RegionRow, RoundRow, View
+from swarm.telemetry.view import UNPLACED, Links, PeerRow, RegionRow, RoundRow, View
 
 DRAWN_EVERY_S = 5.0
 """At least so often: who was last heard when is shown."""
@@ -48,7 +48,7 @@ class WatchApp(App[None]):
     #charts { height: 3; }
     #charts Static { width: auto; padding: 0 1; height: 1; }
     Sparkline { width: 1fr; height: 2; margin: 0 1; }
-    DataTable { height: auto; margin: 0 1 1 1; }
+    DataTable { height: auto; max-height: 999; margin: 0 1 1 1; }
     .title { padding: 0 1; color: $text-muted; }
     """
     BINDINGS: ClassVar = [Binding("q", "quit", "Leave"), Binding("ctrl+c", "quit", "Leave", show=False)]
@@ -73,7 +73,7 @@ class WatchApp(App[None]):
             yield Static("seconds per round", classes="title")
             yield Sparkline([], id="seconds")
         with VerticalScroll():
-            for name in ("peers", "regions", "rounds"):
+            for name in ("peers", "regions", "links", "rounds"):
                 yield Static(name, classes="title")
                 yield DataTable[Text](id=name, cursor_type="none", zebra_stripes=True)
         yield Footer()
@@ -109,7 +109,17 @@ class WatchApp(App[None]):
         self.query_one("#seconds", Sparkline).data = [row.seconds for row in rounds if row.seconds is not None]
         self._fill("peers", [peer_cells(row) for row in view.peers])
         self._fill("regions", [region_cells(row) for row in view.regions])
+        self._draw_links(view)
         self._fill("rounds", [round_cells(row) for row in reversed(view.rounds)])
+
+    def _draw_links(self, view: View) -> None:
+        """The matrix of links, whose columns change with the peers; where a border is crossed it is coloured."""
+        table = self.query_one("#links", DataTable)
+        table.clear(columns=True)
+        if view.links.names:
+            table.add_columns("from \\ to", *view.links.names)
+        for row in link_cells(view.links):
+            table.add_row(*row)
 
     def _fill(self, name: str, rows: Sequence[Sequence[Text]]) -> None:
         table = self.query_one(f"#{name}", DataTable)
@@ -127,10 +137,13 @@ def headline(view: View, name: str) -> Text:
         f"round {view.head}",
         f"{totals.live} of {totals.peers} peers live",
         f"{totals.tokens_per_s:,.0f} tokens/s",
-        f"{bytes_of(totals.inside_bytes)} inside regions",
-        f"{bytes_of(totals.across_bytes)} across borders",
-        f"{totals.refused} frames refused",
     ]
+    if totals.telling:
+        parts += [
+            f"{bytes_of(totals.inside_bytes)} inside regions",
+            f"{bytes_of(totals.across_bytes)} across borders",
+            f"{totals.refused} frames refused",
+        ]
     if totals.denied:
         parts.append(f"{totals.denied} updates kept back")
     if totals.epsilon is not None:
@@ -142,7 +155,8 @@ def peer_cells(row: PeerRow) -> list[Text]:
     """A line of the table of peers."""
     words = [row.name, row.member or UNKNOWN, row.region]
     numbers = [str(row.round), f"{row.tokens_per_s:,.0f}", figure(row.loss)]
-    rest = [bytes_of(row.sent_bytes), str(row.refused), figure(row.epsilon, 2), ago(row.seen_s_ago)]
+    told = [bytes_of(row.sent_bytes), str(row.refused)] if row.tells else [UNKNOWN, UNKNOWN]
+    rest = [*told, figure(row.epsilon, 2), ago(row.seen_s_ago)]
     state = Text(row.state, _STYLES.get(row.state, ""))
     return [*map(Text, words), state, *map(_right, numbers), Text(row.isolation or UNKNOWN), *map(_right, rest)]
 
@@ -152,6 +166,22 @@ def region_cells(row: RegionRow) -> list[Text]:
     where = f"{row.name} ({', '.join(row.jurisdictions)})" if row.jurisdictions else row.name
     numbers = [f"{row.live} of {row.peers}", f"{row.tokens_per_s:,.0f}", figure(row.loss)]
     return [Text(where), *map(_right, [*numbers, bytes_of(row.inside_bytes), bytes_of(row.across_bytes)])]
+
+
+def link_cells(links: Links) -> list[list[Text]]:
+    """The matrix of links, a line for each that has sent something."""
+    return [
+        [Text(links.names[source]), *(_link(links, source, target) for target in range(len(row)))]
+        for source, row in enumerate(links.bytes)
+        if any(row)
+    ]
+
+
+def _link(links: Links, source: int, target: int) -> Text:
+    count = links.bytes[source][target]
+    regions = links.regions[source], links.regions[target]
+    is_across = count > 0 and regions[0] != regions[1] and regions[1] != UNPLACED
+    return Text(bytes_of(count) if count else "", "yellow" if is_across else "", justify="right")
 
 
 def round_cells(row: RoundRow) -> list[Text]:

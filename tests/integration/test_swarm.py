@@ -4,11 +4,15 @@ import json
 import os
 import re
 import signal
+import socket
 import time
+import urllib.request
+from collections import Counter
 from pathlib import Path
 
 import msgspec
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from swarm import events
 from swarm.isolation.levels import LADDER
@@ -22,6 +26,22 @@ from tests.integration.processes import Peer, Terminal, command_line, descendant
 from tests.screens.swarm import Dashboard, observer_papers
 
 PARTS = ("swarm.node", "peers.trainer", "p2pd")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def scraped(port: int) -> dict[str, float]:
+    """What Prometheus reads of one peer, the samples of a name together."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
+        families = list(text_string_to_metric_families(answer.read().decode()))
+    found: Counter[str] = Counter()
+    for sample in (sample for family in families for sample in family.samples):
+        found[sample.name] += sample.value
+    return found
 
 
 def _digests(*peers: Peer) -> dict[int, set[str]]:
@@ -128,11 +148,17 @@ def test_without_the_bootstrap_node_a_fresh_peer_joins_through_another(crew: Cre
     crew.bootstrap.kill()
     _others_go_on(crew)
     front = crew["ada"].round
-    dee = crew.start("dee", "--json", "--join", crew["ada"].address, join=dead)  # any one of several suffices
+    port = free_port()
+    words = ("--json", "--metrics", port, "--join", crew["ada"].address)  # any one of several addresses suffices
+    dee = crew.start("dee", *words, join=dead)
     ready = dee.wait_for(events.StateReady)
     assert isinstance(ready, events.StateReady)
     assert (ready.source, ready.round >= front, ready.bytes_received > 0) == ("download", True, True)
     dee.wait_for(events.RoundCommitted, lambda event: dee.id in event.contributors)
+    wait_for("its figures", lambda: scraped(port).get("tapestry_border_bytes_total", 0.0) > 0)
+    figures = scraped(port)
+    assert figures["tapestry_round"] >= front and figures["tapestry_tokens_per_second"] > 0
+    assert figures["tapestry_round_seconds"] > 0 and figures["tapestry_frames_refused_total"] == 0
     assert dee.end(signal.SIGTERM) == 0, dee.stderr
     document = json.loads(dee.stdout)
     last = document["rounds_committed"]

@@ -27,10 +27,19 @@ PARTS = (
     "#traffic svg rect",
     "#links td.across",
     "#peers tbody tr",
-    "#votes .tag.good",
+    "#regions tbody tr",
+    "#kinds meter",
+    "#votes tbody tr:first-child .tag.good",
 )
-"""Each must be on the page."""
-READY = f"document.querySelector('#connection.live') && document.body.dataset.round >= {ROUNDS}"
+"""Each must be on the page at one time; the last is the newest round, once its record is verified."""
+READY = f"document.querySelector('#connection.live') && document.body.dataset.round >= {ROUNDS} && " + " && ".join(
+    f"document.querySelector({part!r})" for part in PARTS
+)
+CUT_OFF = """['#peers', '#regions', '#tiles', '#kinds', '#facts'].filter((name) => {
+  const box = document.querySelector(name);
+  return box.scrollWidth > box.clientWidth;
+})"""
+"""Where a narrow window must hide nothing, to be scrolled to or not."""
 LEAST_CONTRAST = 4.5
 """WCAG 2.1 AA for text."""
 CONTRAST = """(() => {
@@ -86,17 +95,17 @@ def _look(browser: chromium.Browser, url: str, path: Path, width: int, height: i
     """One picture, after the page has shown everything it must show."""
     browser.open(url, width, height, dark=dark)
     browser.wait_for(READY)
-    for part in PARTS:
-        browser.wait_for(f"document.querySelector({part!r})")
+    chromium.save(browser.picture(whole=True), path)
     wide = browser.read("document.documentElement.scrollWidth")
     assert wide <= width, f"the page is {wide} px wide in a window of {width} px"
+    hidden = browser.read(CUT_OFF)
+    assert not hidden, f"cut off at {width} px: {hidden}"
     unnamed = browser.read(
         "[...document.querySelectorAll('svg[role=img]')].filter(e => !e.querySelector('title')).length"
     )
     assert unnamed == 0, f"{unnamed} charts have no title"
     faint = browser.read(CONTRAST)
     assert not faint, f"too little contrast: {faint}"
-    chromium.save(browser.picture(whole=width > 500), path)
     assert path.stat().st_size < MOST_BYTES, f"{path} is larger than {MOST_BYTES} bytes"
 
 

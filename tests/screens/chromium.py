@@ -139,10 +139,10 @@ class Browser:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._session = None
-        os.write(self._commands, json.dumps({"id": 0, "method": "Browser.close"}).encode() + b"\0")
         try:
+            os.write(self._commands, json.dumps({"id": 0, "method": "Browser.close"}).encode() + b"\0")
             self._process.wait(_CLOSE_LIMIT_S)  # all its processes are gone then, and nobody writes to the profile
-        except subprocess.TimeoutExpired:
+        except (subprocess.TimeoutExpired, BrokenPipeError):
             self._process.kill()
             self._process.wait()
         os.close(self._commands)

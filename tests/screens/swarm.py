@@ -9,13 +9,18 @@ from pathlib import Path
 
 from swarm.charter import passport as passports
 from swarm.charter.documents import write_document
+from swarm.charter.manifest import Training
 from swarm.clock import unix_s
 from swarm.errors import PassportError
 from swarm.identity.key import Identity
 from swarm.telemetry.view import View
+from tests.integration import papers
 from tests.integration.conftest import Bootstrap, Crew
 from tests.integration.papers import Papers
 from tests.integration.processes import Running, wait_for
+
+MODEL = papers.MODEL | {"hidden_size": 64, "intermediate_size": 172, "num_hidden_layers": 2}
+TRAINING = Training(inner_steps=24, batch_size=4, sequence_length=64)
 
 
 @dataclass(frozen=True)
@@ -29,24 +34,24 @@ class ObserverPapers:
         return ["--identity", self.identity, "--passport", self.passport]
 
 
-def observer_papers(papers: Papers, folder: Path) -> ObserverPapers:
+def observer_papers(given: Papers, folder: Path) -> ObserverPapers:
     """A key and an observer's passport of one of the members."""
     folder.mkdir(parents=True, exist_ok=True)
     key = Identity.generate()
     made = ObserverPapers(folder / "observer.key", folder / "observer.passport")
     key.save(made.identity)
-    member, expires_s = papers.members["ada"], papers.charter.run.expires
-    signed = passports.issue(member, papers.charter, key.peer_id, "DE", expires_s, unix_s(), "observer")
+    member, expires_s = given.members["ada"], given.charter.run.expires
+    signed = passports.issue(member, given.charter, key.peer_id, "DE", expires_s, unix_s(), "observer")
     write_document(made.passport, passports.encode(signed), PassportError)
     return made
 
 
 @contextmanager
 def small_swarm(folder: Path) -> Iterator[tuple[Crew, str]]:
-    """Three peers that train, and the address to join or watch them at."""
-    papers = Papers(folder / "papers")
-    bootstrap = Bootstrap(papers, folder / "bootstrap")
-    crew = Crew(papers, bootstrap, folder / "crew")
+    """Three peers that train, and the address to join or watch them at; a round takes about a second."""
+    made = Papers(folder / "papers", model=MODEL, training=TRAINING)
+    bootstrap = Bootstrap(made, folder / "bootstrap")
+    crew = Crew(made, bootstrap, folder / "crew")
     try:
         yield crew.muster(), bootstrap.start()
     finally:

@@ -17,16 +17,16 @@ function h(tag, attributes = {}, ...children) {
   return node;
 }
 
-/** A table: columns [{name, n}] and rows of cells (text, node, or {text, css}). */
-function table(caption, columns, rows) {
+/** A table: columns [{name, n}] and rows of cells. A stacked one is a list of its rows where the page is narrow. */
+function table(caption, columns, rows, isStacked = false) {
   const head = h("tr", {}, ...columns.map((each) => h("th", { scope: "col", class: each.n ? "n" : null }, each.name)));
   const body = rows.map((row) =>
     h("tr", {}, ...row.map((cell, at) => {
-      const css = columns[at].n ? "n" : null;
-      return h(at ? "td" : "th", { class: css, scope: at ? null : "row" }, cell);
+      const { name, n } = columns[at];
+      return h(at ? "td" : "th", { class: n ? "n" : null, scope: at ? null : "row", "data-name": name }, cell);
     })),
   );
-  return h("table", {}, h("caption", { class: "sr" }, caption), h("thead", {}, head), h("tbody", {}, ...body));
+  return h("table", { class: isStacked ? "stack" : null }, h("caption", { class: "sr" }, caption), h("thead", {}, head), h("tbody", {}, ...body));
 }
 
 /** Replaces a scrolling box's content and keeps where the reader was. */
@@ -43,6 +43,12 @@ function key(entries) {
 
 const colours = (view) => Object.fromEntries(view.regions.map((each, at) => [each.name, `s${at % COLOURS}`]));
 
+function crossing(run) {
+  if (Object.keys(run.regions).length < 2) return "one region";
+  if (run.min_contributors === 1) return "single updates may cross a border";
+  return `aggregates of ${run.min_contributors} members cross a border`;
+}
+
 function masthead(view) {
   const run = view.run;
   $("name").textContent = run ? run.name : "Tapestry";
@@ -52,9 +58,7 @@ function masthead(view) {
         `run ${run.run_id.slice(0, 12)}`,
         `${number(run.parameters)} parameters`,
         run.admission === "member" ? "members only" : `${run.admission} admission`,
-        run.min_contributors === 1
-          ? "single updates may cross a border"
-          : `aggregates of ${run.min_contributors} members cross a border`,
+        crossing(run),
       ].join(" · ")
     : "";
   const remarks = $("remarks");
@@ -64,17 +68,20 @@ function masthead(view) {
 
 function tiles(view) {
   const t = view.totals;
+  const told = (text) => (t.telling ? text : "–");
+  const some = t.telling && t.telling < t.peers ? `of ${t.telling} of ${t.peers} peers` : "";
+  const isSeen = view.rounds.some((row) => row.committed);
   const tile = (name, value, more = "", css = null) =>
     h("div", { class: css }, h("dt", {}, name), h("dd", {}, value, more ? h("small", {}, ` ${more}`) : ""));
   $("tiles").replaceChildren(
-    tile("rounds committed", number(view.head)),
+    tile(isSeen || !view.head ? "rounds committed" : "latest round", number(view.head)),
     tile("peers live", t.live, `of ${t.peers}`),
     tile("tokens per second", number(Math.round(t.tokens_per_s))),
-    tile("inside regions", bytes(t.inside_bytes)),
-    tile("across borders", bytes(t.across_bytes)),
-    tile("frames refused", number(t.refused), "", t.refused ? "bad" : null),
-    tile("updates kept back", number(t.denied)),
-    tile("ε spent, at most", t.epsilon === null ? "–" : fixed(t.epsilon, 2), t.epsilon === null ? "no DP" : ""),
+    tile("inside regions", told(bytes(t.inside_bytes)), some),
+    tile("across borders", told(bytes(t.across_bytes)), some),
+    tile("frames refused", told(number(t.refused)), "", t.refused ? "bad" : null),
+    tile("updates kept back", told(number(t.denied))),
+    tile("ε spent, at most", t.epsilon === null ? "–" : fixed(t.epsilon, 2), t.telling && t.epsilon === null ? "no DP" : ""),
   );
 }
 
@@ -114,6 +121,7 @@ function timeline(view) {
 function traffic(view) {
   const rows = view.rounds.filter((row) => row.inside_bytes !== null);
   if (!rows.length) return nothing($("traffic"), "No peer has told what it sent in a round yet.");
+  if (rows.every((row) => row.inside_bytes + row.across_bytes === 0)) return nothing($("traffic"), "Peers have sent each other nothing in these rounds.");
   const parts = rows.map((row) => ({ round: row.round, parts: [row.inside_bytes, row.across_bytes] }));
   bars($("traffic"), "Bytes per round, inside regions and across borders", parts, ["s0", "s1"], bytes);
   $("traffic").prepend(key([["s0", "inside regions"], ["s1", "across borders"]]));
@@ -163,12 +171,12 @@ function peers(view, colour) {
     row.isolation || "–",
     row.reach || "–",
     row.sent_bytes ? bytes(row.sent_bytes) : "–",
-    number(row.refused),
+    row.tells ? number(row.refused) : "–",
     row.epsilon === null ? "–" : fixed(row.epsilon, 2),
     ago(row.seen_s_ago),
   ]);
   if (!rows.length) return nothing($("peers"), "Nobody has been heard of yet.");
-  return fill($("peers"), table("Peers", columns, rows));
+  return fill($("peers"), table("Peers", columns, rows, true));
 }
 
 function regions(view, colour) {
@@ -183,7 +191,7 @@ function regions(view, colour) {
     bytes(row.inside_bytes),
     bytes(row.across_bytes),
   ]);
-  fill($("regions"), table("Regions", columns, rows));
+  fill($("regions"), table("Regions", columns, rows, true));
 }
 
 function kinds(view) {

@@ -35,7 +35,7 @@ export function ticks(low, high, most = 4) {
 function frame(box, title, rounds, low, high, label, right) {
   const width = Math.max(box.clientWidth || 320, 260);
   const height = width < 420 ? 170 : 200;
-  const edge = { left: 46, right, top: 10, bottom: 24 };
+  const edge = { left: 52, right, top: 10, bottom: 24 };
   const svg = make("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img" });
   make("title", {}, svg).textContent = title;
   const y = (value) =>

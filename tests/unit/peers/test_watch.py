@@ -21,10 +21,13 @@ from peers.watch.source import Source
 from peers.watch.words import ago, bytes_of
 from swarm import events
 from swarm.errors import UsageError
-from swarm.telemetry.seen import Remark, Seen
+from swarm.telemetry.seen import Decided, Remark, Seen
+from tests.lineage.folders import make_state
 from tests.unit.telemetry.story import BEGAN_AT, PEERS, ROUNDS, story, write_logs
 
 COLUMNS, LINES = 150, 45
+LISTED = sorted(PEERS, key=lambda peer: PEERS[peer])
+"""Peers by region and member, as all tables have them."""
 LIMIT_S = 60
 
 
@@ -42,6 +45,13 @@ def test_every_peer_region_and_round_has_a_line(tmp_path: Path) -> None:
             counts = {name: app.query_one(f"#{name}", DataTable).row_count for name in ("peers", "regions", "rounds")}
             assert counts == {"peers": len(PEERS), "regions": 2, "rounds": ROUNDS}
             assert [str(cell) for cell in app.query_one("#peers", DataTable).get_row_at(1)][1:3] == ["ada", "eu"]
+            links = app.query_one("#links", DataTable)
+            assert [str(each.label) for each in links.columns.values()][1:] == [peer[-6:] for peer in LISTED]
+            rows = [[str(cell) for cell in links.get_row_at(number)][1:] for number in range(3)]
+            sent = bytes_of(1000 * ROUNDS)
+            assert rows == [["", sent, sent], [sent, "", sent], [sent, sent, ""]]
+            coloured = [[cell.style for cell in links.get_row_at(number)][1:] for number in range(3)]
+            assert coloured == [["", "yellow", "yellow"], ["yellow", "", ""], ["yellow", "", ""]]
             await pilot.press("q")
         app.raise_failure()
 
@@ -69,7 +79,7 @@ def test_a_terminal_shows_it_and_q_leaves(tmp_path: Path) -> None:
         while not all(words in "\n".join(screen.display) for words in ("round 4", "3 peers", "asia", f"{4:064x}"[:12])):
             stream.feed(os.read(controller, 65_536))
         text = "\n".join(screen.display)
-        assert "ada" in text and "confined" in text and "frames refused" in text
+        assert "ada" in text and "confined" in text and "1 frames refused" in text and "from \\ to" in text
         os.write(controller, b"q")
         _drain(controller)
         assert watching.wait(LIMIT_S) == 0
@@ -130,6 +140,33 @@ def test_what_happened_before_a_log_named_its_peer_is_that_peers(tmp_path: Path)
     seen: list[Seen] = []
     Logs(path, seen.append).read()
     assert [getattr(each, "peer", None) for each in seen] == [first.peer, first.peer]
+
+
+def test_records_beside_a_log_are_verified_from_the_charter(tmp_path: Path) -> None:
+    state = tmp_path / "run" / "peer"
+    make_state(state, rounds=3, elements=600)
+    seen: list[Seen] = []
+    logs = Logs(tmp_path / "run", seen.append)
+    last = (state / "records" / "000000003").read_bytes()
+    (state / "records" / "000000003").unlink()
+    logs.read()
+    assert [each.round for each in seen if isinstance(each, Decided)] == [1, 2]
+    (state / "records" / "000000003").write_bytes(last)
+    logs.read()
+    assert [each.round for each in seen if isinstance(each, Decided)] == [1, 2, 3]
+    assert not any(isinstance(each, Remark) and "do not hold" in each.text for each in seen)
+
+
+def test_records_that_do_not_hold_are_said_and_not_shown(tmp_path: Path) -> None:
+    state = tmp_path / "peer"
+    make_state(state, rounds=3, elements=600)
+    data = bytearray((state / "records" / "000000001").read_bytes())
+    data[-8] ^= 1
+    (state / "records" / "000000001").write_bytes(data)
+    seen: list[Seen] = []
+    Logs(state, seen.append).read()
+    assert not any(isinstance(each, Decided) for each in seen)
+    assert any(isinstance(each, Remark) and "do not hold" in each.text for each in seen)
 
 
 @pytest.mark.parametrize(

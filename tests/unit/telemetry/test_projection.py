@@ -9,7 +9,19 @@ from msgspec.structs import replace
 
 from swarm import events
 from swarm.telemetry.facts import KEPT_ROUNDS, Facts, apply
-from swarm.telemetry.seen import Announced, Decided, Logged, Recipient, Remark, RoundPart, RunSeen, Seat, Seen, Told
+from swarm.telemetry.seen import (
+    Announced,
+    Decided,
+    Logged,
+    Parted,
+    Recipient,
+    Remark,
+    RoundPart,
+    RunSeen,
+    Seat,
+    Seen,
+    Told,
+)
 from swarm.telemetry.view import SILENT_AFTER_S, View, view
 from tests.unit.telemetry.story import BEGAN_AT, PEERS, ROUNDS, story
 
@@ -69,6 +81,8 @@ EVERYTHING: list[Seen] = [
         run_id="ab", name="r", admission="open", min_contributors=1, parameters=7, regions={"eu": ("DE",), "asia": ()}
     ),
     *(_decided(number) for number in (2, 3)),
+    replace(_decided(3, "e" * 64), chain=1),
+    Parted(chain=1, round=2),
     _told(BEGAN_AT + 50),
     _told(BEGAN_AT + 50, loss=1.25),
     _told(BEGAN_AT + 60, loss=None),
@@ -106,6 +120,48 @@ def test_a_verified_record_stands_above_what_logs_say() -> None:
 def test_bases_that_differ_are_shown() -> None:
     rounds = _view([*story(), _decided(3, "f" * 64)]).rounds
     assert [row.round for row in rounds if row.apart] == [3]
+
+
+def test_rounds_of_a_chain_that_was_left_are_void() -> None:
+    """Those before the fork stay, those after it are the other chain's, however few these are."""
+    old = [_decided(number) for number in range(1, 6)]
+    new = [Parted(chain=1, round=2), replace(_decided(3, "e" * 64), chain=1)]
+    rounds = _view([*old, *new]).rounds
+    assert [row.round for row in rounds if row.verified] == [1, 2, 3] and rounds[2].state_digest == "e" * 64
+    assert not any(row.apart for row in rounds)
+
+
+def test_a_rejected_round_is_told_by_its_record() -> None:
+    (row,) = _view([replace(_decided(3), accepting=1.0, rejecting=2.0)]).rounds
+    assert (row.verified, row.accepting, row.rejecting) == (True, 1.0, 2.0)
+
+
+def test_what_only_the_directory_knows_is_no_nought() -> None:
+    seen = _view([_announced(NOW_S, "training")])
+    assert (seen.head, seen.totals.telling, [row.tells for row in seen.peers]) == (4, 0, [False])
+    assert [(row.inside_bytes, row.across_bytes) for row in seen.regions] == [(None, None)]
+    told = _view([_announced(NOW_S, "training"), _told(NOW_S)])
+    assert told.totals.telling == 1 and [row.tells for row in told.peers if row.peer == BOB] == [True]
+
+
+def test_who_is_neither_peer_nor_in_a_roster_is_one_of_the_others() -> None:
+    links = (("bootstrap", 5), ("an observer", 7), (CYN, 9))
+    sent_to = tuple(events.SentTo(peer=peer, region="", bytes=count) for peer, count in links)
+    event = events.BytesOut(round=1, by_kind={}, peers=3, sent_to=sent_to, inside_bytes=0, across_bytes=9)
+    alone = _view([Logged(peer=ADA, at=1.0, event=event)], 2.0).links
+    assert alone.names == (ADA[-6:], "others") and alone.bytes[0] == (0, 21)
+    links = _view([*story()[:2], Logged(peer=ADA, at=1.0, event=event), _decided(1)], 2.0).links
+    assert links.names[-1] == "others" and sorted(links.bytes[links.names.index(ADA[-6:])]) == [0, 0, 9, 12]
+
+
+def test_bytes_of_rounds_that_nobody_told_of_are_put_into_no_other() -> None:
+    def sent(number: int, total: int) -> Logged:
+        links = (events.SentTo(peer=CYN, region="asia", bytes=total),)
+        event = events.BytesOut(round=number, by_kind={}, peers=2, sent_to=links, across_bytes=total)
+        return Logged(peer=ADA, at=float(number), event=event)
+
+    rounds = _view([sent(5, 100), sent(6, 130), sent(9, 300), sent(10, 320)], 11.0).rounds
+    assert [row.across_bytes for row in rounds] == [None, 30, None, 20]
 
 
 def test_who_says_nothing_is_silent_and_does_not_count() -> None:
