@@ -17,8 +17,10 @@ from benchmarks.wan.topology import Host, Topology, host_outer
 from swarm import events
 from swarm.errors import TapestryError
 from swarm.identity.key import Identity
+from tests.integration import watching
 from tests.integration.papers import Papers
 from tests.integration.processes import Peer, Running, wait_for
+from tests.screens.swarm import observer_papers
 
 _MBIT = 1_000_000
 _PORT = 31337
@@ -58,6 +60,12 @@ class Natted:
         words = [*self._papers.of(name).words(), "--join", self._join, "--listen", LISTEN]
         self.peers[host] = Peer(self._folder / name, *words, command=self._inside(host))
         return self.peers[host]
+
+    def watch(self, peers: int) -> Running:
+        """An observer on the bootstrap node's host; it ends with the view in which so many peers tell their figures."""
+        papers = observer_papers(self._papers, self._folder / "observer")
+        command = (*self._inside(BOOTSTRAP)[:-1], watching.__name__)
+        return Running(self._join, papers.identity, papers.passport, peers, command=command)
 
     def start_all(self) -> None:
         wait_for("the bootstrap node", lambda: "\n" in self.bootstrap.stdout)

@@ -5,8 +5,11 @@ Where a system has no network namespaces for this user, the test asserts that th
 
 from pathlib import Path
 
+import msgspec
+
 from swarm import events
-from tests.integration.nat import GUESTS, PUBLIC, natted, together
+from swarm.telemetry.view import View
+from tests.integration.nat import GUESTS, PUBLIC, Natted, natted, together
 from tests.integration.processes import wait_for
 from tests.integration.test_wan import refusal_expected_where_impossible
 
@@ -32,9 +35,21 @@ def test_two_peers_behind_two_nats_and_a_public_one_train_together(tmp_path: Pat
             sent = {entry["kind"]: entry for entry in peer.ledger()}
             assert ("result" in sent) == (host == PUBLIC), "only who can be dialled makes results for others"
         assert len(digests) == 1
+        assert_watched(crew)
         guests = [peers[host] for host in GUESTS]
         wait_for("relayed bytes", lambda: all(_relayed(peer.ledger()) > 0 for peer in guests))
         assert _relayed(peers[PUBLIC].ledger()) == 0
+
+
+def assert_watched(crew: Natted) -> None:
+    """Peers behind NATs tell an observer their figures through their relays, and nobody refuses it."""
+    watching = crew.watch(len(crew.peers))
+    assert watching.end() == 0, watching.stderr
+    seen = msgspec.json.decode(watching.stdout.encode(), type=View)
+    assert {row.peer for row in seen.peers} == {peer.id for peer in crew.peers.values()}
+    assert all(row.isolation and row.loss is not None and row.sent_bytes > 0 for row in seen.peers)
+    assert sorted(row.reach for row in seen.peers) == ["behind NAT", "behind NAT", "direct"]
+    assert not any(peer.happened(events.FrameRefused) for peer in crew.peers.values())
 
 
 def _relayed(ledger: list[dict]) -> int:
