@@ -99,7 +99,7 @@ def test_a_leader_tells_nobody_a_roster_that_it_refuses_at_close(fault: str, mon
         while not (failed := aborted(sim)):  # noqa: ASYNC110 - virtual time
             await asyncio.sleep(0.1)  # virtual
         assert any(fault in event.reason for event in failed), failed
-        assert "Join" in told and not {"RosterClosed", "OpenReduce", "Part"} & set(told)
+        assert "JoinRound" in told and not {"RosterClosed", "OpenReduce", "Part"} & set(told)
         await sim.finish()
 
     run_virtual(main())
