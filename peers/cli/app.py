@@ -14,7 +14,6 @@ app = typer.Typer(
     name="tapestry",
     cls=TapestryGroup,
     help="Train one shared model together with others, and keep your data at home.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
