@@ -81,7 +81,7 @@ def train(config: TrainerConfig) -> None:
 
     from peers.device import probe
     from peers.ecosystem.reading import read_as
-    from peers.ecosystem.rows import as_text
+    from peers.ecosystem.rows import as_nameless_text
     from peers.model import build
     from swarm.charter import files
     from swarm.node.link import TrainerEnd
@@ -104,7 +104,7 @@ def train(config: TrainerConfig) -> None:
     reading = read_as(charter.model, model.config, config.adopted)
     if config.dp is not None:
         _require_plain(paths, reading)
-    texts = as_text([*paths, *map(Path, config.held_out)], config.fields, Path(config.scratch))
+    texts = as_nameless_text([*paths, *map(Path, config.held_out)], config.fields, Path(config.scratch))
     score = reading.scorer(texts[len(paths) :], training.sequence_length)
     if config.dp is None:
         sampler = reading.sampler(texts[: len(paths)], training, config.seed)

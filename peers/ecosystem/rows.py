@@ -4,11 +4,14 @@
     *.jsonl        one object a line, with the text under `field`; read line by line
     *.parquet      a table with a column of that name; read by `datasets` as a stream, never whole
 
-The text is kept in the trainer's scratch folder, under a name that depends on the file as it was, and is made again
-when the file changes. A row that cannot be read is named, never skipped, and its content is not shown.
+A Sovereign Build keeps the text in its own folder, under a name that depends on the file as it was (`as_text`). A
+peer's trainer keeps it without a name (`as_nameless_text`): its scratch folder lies where the node can read. A row that
+cannot be read is named, never skipped, and its content is not shown.
 """
 
+import os
 import re
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,6 +47,37 @@ def as_text(paths: Sequence[Path], fields: Mapping[str, str], scratch: Path) -> 
         if not text.exists():
             _write(text, _documents(path, _field(path, fields)))
     return [made.get(path, path) for path in paths]
+
+
+def as_nameless_text(paths: Sequence[Path], fields: Mapping[str, str], scratch: Path) -> list[Path]:
+    """As `as_text`, for this process alone: texts have no name in any folder, and are gone when it ends.
+
+    What is returned for them opens in this process and its children only. The arguments and errors are the same.
+    """
+    forget_texts(scratch)
+    return [
+        _nameless(scratch, _documents(path, _field(path, fields))) if path.suffix in ROW_SUFFIXES else path
+        for path in paths
+    ]
+
+
+def forget_texts(scratch: Path) -> None:
+    """Removes texts that `as_text` has left below a scratch folder."""
+    for old in (scratch / _FOLDER).glob("*"):
+        if _OURS.fullmatch(old.name):
+            old.unlink()
+
+
+def _nameless(scratch: Path, documents: Iterator[str]) -> Path:
+    try:
+        with tempfile.TemporaryFile(dir=scratch) as file:
+            for document in documents:
+                file.write(document.encode("utf-8", "replace"))
+                file.write(_SEPARATOR)
+            file.flush()
+            return Path(f"/proc/self/fd/{os.dup(file.fileno())}")  # open until the process ends
+    except OSError as error:
+        raise DataError(f"no text can be kept in {scratch}: {error.strerror}") from None
 
 
 def _field(path: Path, fields: Mapping[str, str]) -> str:

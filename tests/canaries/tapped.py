@@ -1,6 +1,7 @@
 """A small swarm of real processes in the lab: every node tapped before encryption, every wire listened to."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -22,6 +23,8 @@ _PORT = 31337
 _LISTEN = f"/ip4/0.0.0.0/tcp/{_PORT}"
 NAMES = ("ada", "bo", "cy")
 """Hosts 1 to 3; the bootstrap node is host 0."""
+_WITH_ROWS = "bo"
+"""Whose text lies in JSON lines, which its trainer turns into text."""
 TOPOLOGY = Topology(hosts=tuple(Host(rate_bps=200_000_000) for _ in range(4)), round_trip_s=0.01)
 TRAINING = Training(inner_steps=20, batch_size=4, sequence_length=96)
 
@@ -39,7 +42,10 @@ class Tapped:
         self._site.mkdir()
         shutil.copy(tap.__file__, self._site / "sitecustomize.py")
         for number, name in enumerate(NAMES):
-            self._plant(self._papers.of(name).data / "text.txt", [each.text for each in canaries[number :: len(NAMES)]])
+            data = self._papers.of(name).data
+            self._plant(data / "text.txt", [each.text for each in canaries[number :: len(NAMES)]])
+            if name == _WITH_ROWS:
+                _as_rows(data)
         self.listeners = [self._listen(host) for host in range(len(TOPOLOGY.hosts))]
         node = Identity.load(self._papers.bootstrap_key).peer_id
         self._join = f"/ip4/{host_outer(0)}/tcp/{_PORT}/p2p/{node}"
@@ -91,6 +97,16 @@ class Tapped:
         for number, line in enumerate(lines, 1):
             words.insert(number * len(words) // (len(lines) + 1), line)
         text.write_text(" ".join(words))
+
+
+def _as_rows(data: Path) -> None:
+    """The text as one file of JSON lines, a sentence with a canary whole in one of them."""
+    text = data / "text.txt"
+    lines = [json.dumps({"text": row}) + "\n" for row in text.read_text().split(". ")]
+    (data / "rows.jsonl").write_text("".join(lines))
+    text.unlink()
+    policy = data / "policy.toml"
+    policy.write_text(policy.read_text().replace("*.txt", "*.jsonl"))
 
 
 @contextlib.contextmanager
