@@ -72,6 +72,51 @@ def test_without_walls_all_of_it_can_be_done(settings: NodeConfig, tmp_path: Pat
     assert attempts(settings, tmp_path, None) == [*["done"] * 3, "0", *["done"] * 6]
 
 
+_TRY_BY_PROC = """
+import os, sys
+pid, data = sys.argv[1:]
+def read(path):
+    with open(path, "rb") as file:
+        return file.read(1)
+ways = {
+    "working folder": lambda: os.listdir(f"/proc/{pid}/cwd/"),
+    "root": lambda: read(f"/proc/{pid}/root{data}"),
+    "descriptor": lambda: read(f"/proc/{pid}/fd/0"),
+    "memory": lambda: open(f"/proc/{pid}/mem", "rb").close(),
+}
+for name, way in ways.items():
+    try:
+        way()
+        print(name)
+    except OSError:
+        pass
+"""
+
+
+@pytest.mark.parametrize("has_walls", [True, False])
+def test_the_data_cannot_be_reached_through_a_process_that_holds_it(
+    settings: NodeConfig, tmp_path: Path, has_walls: bool
+) -> None:
+    """Of the same user, with the data open and as its working folder, as a trainer or whoever started it may be."""
+    data = tmp_path / "data"
+    ruleset = walls.build(settings, tmp_path / "temporary", [data]).ruleset if has_walls else None
+    with (data / "a.txt").open("rb") as file, subprocess.Popen(["sleep", "60"], cwd=data, stdin=file) as holder:
+        done = subprocess.run(
+            [sys.executable, "-c", _TRY_BY_PROC, str(holder.pid), str(data / "a.txt")],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd="/",
+            preexec_fn=None if ruleset is None else partial(landlock.restrict_self, ruleset),
+        )
+        holder.kill()
+    reached = done.stdout.split("\n")[:-1]
+    if ruleset is not None:
+        assert reached == []
+    else:
+        assert set(reached) == {"working folder", "root", "descriptor", "memory"}
+
+
 def test_data_among_what_the_node_needs_is_said_and_refused_where_confinement_is_demanded(
     settings: NodeConfig, tmp_path: Path
 ) -> None:
