@@ -47,8 +47,8 @@ _Lines = list[tuple[str, str]]
 
 
 def _given(lineage: OwnLineage, region: str) -> _Lines:
-    members = lineage.members.get(region, ())
-    who = members[0] if len(members) == 1 else f"{len(members)} members"
+    members = len(lineage.members.get(region, ()))
+    who = "1 member" if members == 1 else f"{members} members"
     return [("b", region), ("m", who), ("m", f"{lineage.contributed.get(region, 0)} updates")]
 
 
@@ -60,7 +60,7 @@ def _stage(stage: LineageStage) -> _Lines:
 
 
 def _model(region: str, lineage: OwnLineage) -> _Lines:
-    return [("b", region), ("b", "Sovereign Model"), ("m", f"signed …{lineage.signer[-8:]}"), ("g", "verified")]
+    return [("b", region), ("m", "Sovereign Model"), ("m", f"signed …{lineage.signer[-6:]}"), ("g", "verified")]
 
 
 def _in_words(sovereign: Sovereign, some: OwnLineage) -> str:
@@ -117,7 +117,7 @@ class _Picture:
         size = f"0 0 {_WIDTH} {self._y + _EDGE:g}"
         body = "\n".join(self._parts)
         return (
-            f'<svg class="lineage" viewBox="{size}" role="img" aria-label="{escape(words)}">\n'
+            f'<svg class="lineage" viewBox="{size}" role="img">\n<title>{escape(words)}</title>\n'
             f"<style>{_style()}</style>\n{body}\n</svg>"
         )
 

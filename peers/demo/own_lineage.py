@@ -58,6 +58,7 @@ class _Shown(msgspec.Struct, frozen=True):
 class _Coverage(msgspec.Struct, frozen=True):
     records: int
     means: int
+    weights: bool
 
 
 class _Verified(msgspec.Struct, frozen=True):
@@ -91,4 +92,5 @@ def lineage_of(shown: Mapping[str, Any], verified: Mapping[str, Any]) -> OwnLine
         ),
         records=checked.coverage.records,
         means=checked.coverage.means,
+        is_base=checked.coverage.weights,
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from peers.demo.own_text import name_of
 
-PRE_TRAINING_STEPS, INSTRUCTION_STEPS, PREFERENCE_STEPS = 120, 40, 30
+PRE_TRAINING_STEPS, INSTRUCTION_STEPS, PREFERENCE_STEPS = 60, 30, 20
 
 
 def recipe(languages: Sequence[str]) -> dict[str, Any]:
@@ -27,8 +27,8 @@ def recipe(languages: Sequence[str]) -> dict[str, Any]:
     return {
         "version": 1,
         "stage": [
-            stage("cpt", "private", PRE_TRAINING_STEPS, 8, 2e-3),
-            stage("sft", "instructions", INSTRUCTION_STEPS, 8, 5e-4),
-            stage("dpo", "preferences", PREFERENCE_STEPS, 4, 5e-4),
+            stage("cpt", "private", PRE_TRAINING_STEPS, 8, 7e-4),
+            stage("sft", "instructions", INSTRUCTION_STEPS, 8, 3e-4),
+            stage("dpo", "preferences", PREFERENCE_STEPS, 4, 1e-4),
         ],
     }

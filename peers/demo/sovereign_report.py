@@ -22,8 +22,8 @@ def sovereign_section(result: Result) -> list[Html]:
         *(page.element("p", sentence) for sentence in own_sentences(result)),
         page.element(
             "p",
-            "Held-out bits per byte, lower is better; bold in the languages that a model was trained on. Measured by "
-            "the confined process that trained it.",
+            "Held-out bits per byte, lower is better; bold in the languages that a model was trained on. Base is state "
+            "0, untrained. Each model was measured by the confined process that trained it.",
             "quiet",
         ),
         _scores(own),
@@ -41,8 +41,9 @@ def own_sentences(result: Result) -> list[str]:
         return []
     scores, said = result.sovereign.bits_per_byte, list[str]()
     for region, model in result.sovereign.models.items():
+        refused = [f"The gate refused stage {each.name}: {'; '.join(each.reasons)}." for each in _refused(model)]
         if not model.accepted:
-            said.append(f"{region} has no model of its own: the gate let no stage pass.")
+            said += [f"{region} has no model of its own. {refused[0]}"]
             continue
         mine = fmean(scores[language].sovereign[region] for language in model.own)
         shared = fmean(scores[language].shared for language in model.own)
@@ -52,7 +53,7 @@ def own_sentences(result: Result) -> list[str]:
             f"{region}'s own model needs {mine:.3f} bits per byte in {' and '.join(map(_language, model.own))}, the "
             f"Shared Base {shared:.3f}: {change}."
         )
-        said += [f"The gate refused stage {stage.name}: {'; '.join(stage.reasons)}." for stage in _refused(model)]
+        said += refused
     return said
 
 
@@ -88,7 +89,7 @@ def _stages(own: Sovereign) -> Html:
         [
             region,
             STAGE_NAMES.get(stage.name, stage.name),
-            ", ".join(stage.data),
+            _data(stage, model),
             f"{stage.steps}",
             "-" if stage.loss is None else f"{stage.loss:.3f}",
             _change(stage, model),
@@ -100,6 +101,12 @@ def _stages(own: Sovereign) -> Html:
     ]
     columns = ["Region", "Stage", "Data", "Steps", "Loss", "Own languages", "Exposure, bits", "Gate"]
     return page.table(columns, rows, text_columns=3)
+
+
+def _data(stage: OwnStage, model: Model) -> str:
+    """The kinds of its data sets; there is one of each in every language of the member."""
+    parts = [name.rpartition(", ") for name in stage.data]
+    return ", ".join(dict.fromkeys(kind if last in model.own else f"{kind}{mark}{last}" for kind, mark, last in parts))
 
 
 def _change(stage: OwnStage, model: Model) -> str:
@@ -114,6 +121,7 @@ def _lineage(own: Sovereign, result: Result) -> list[Html]:
     checked = [
         f"{region}: signed by …{model.lineage.signer[-8:]}, {model.lineage.signer_is}; {model.lineage.means} of "
         f"{model.lineage.round} rounds made again from the committed means"
+        f"{'; it began from the Shared Base, bit for bit' if model.lineage.is_base else ''}"
         for region, model in own.models.items()
         if model.lineage is not None
     ]
@@ -121,8 +129,10 @@ def _lineage(own: Sovereign, result: Result) -> list[Html]:
         page.element("h2", "Where the models come from"),
         page.element(
             "p",
-            "What each model's signed statement says, after `tapestry lineage verify` had walked the commit records "
-            "back to the charter. Names and digests of data sets are on no statement.",
+            Html(
+                "What each model's signed statement says, after <code>tapestry lineage verify</code> had walked the "
+                "commit records back to the charter. Names and digests of data sets are on no statement."
+            ),
             "quiet",
         ),
         picture,
@@ -138,7 +148,7 @@ def _evidence(own: Sovereign, result: Result) -> list[Html]:
     together = ["Together", *(_size(sum(own.left[region].by_kind.values())) for region in regions)]
     return [
         page.element("h2", "What left each region"),
-        page.element("p", "By the ledgers of its peers, over the whole run; the builds are in it.", "quiet"),
+        page.element("p", "By the ledgers of its peers, over the whole run: shared rounds and builds.", "quiet"),
         page.table(["Kind", *regions], [*by_kind, together], total=True),
         page.table(["Where to", *regions], [row for row in by_place if any(cell != "-" for cell in row[1:])]),
         page.element("h2", "What left while the models were made"),
@@ -150,11 +160,11 @@ def _evidence(own: Sovereign, result: Result) -> list[Html]:
 
 def evidence(own: Sovereign) -> list[str]:
     """What shows that nothing of a build has left, and what it does not show."""
-    changed = sum(not ledger.is_unchanged for left in own.left.values() for ledger in left.ledgers.values())
+    unchanged = [ledger.is_unchanged for left in own.left.values() for ledger in left.ledgers.values()]
     said = (
         "Every node had ended, and every ledger is byte for byte the one from before the builds: no frame left."
-        if not changed
-        else f"{changed} ledgers have changed since the builds began."
+        if all(unchanged)
+        else f"{unchanged.count(False)} of {len(unchanged)} ledgers changed after the builds had begun."
     )
     apart = all(not model.has_network for model in own.models.values())
     place = (
@@ -200,7 +210,10 @@ def _bytes(counts: Mapping[str, int], key: str) -> str:
 
 
 def _size(count: int) -> str:
-    return f"{count / 1e6:.2f}\N{NO-BREAK SPACE}MB" if count >= 10_000 else f"{count / 1e3:.1f}\N{NO-BREAK SPACE}kB"
+    for unit, bytes_ in (("MB", 1_000_000), ("kB", 1000)):
+        if count >= bytes_:
+            return f"{count / bytes_:.1f}\N{NO-BREAK SPACE}{unit}"
+    return f"{count}\N{NO-BREAK SPACE}B"
 
 
 def _refused(model: Model) -> list[OwnStage]:

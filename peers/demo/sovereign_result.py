@@ -67,6 +67,8 @@ class OwnLineage(msgspec.Struct, frozen=True, kw_only=True):
     """Commit records that were verified, of `round`."""
     means: int
     """Rounds that were made again from the committed means."""
+    is_base: bool
+    """Whether what the build began from was found to be the Shared Base, bit for bit."""
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,1 @@
+"""The pilot to its end, own models included, and its page in a browser: `make pilot` (a few minutes; Linux)."""
