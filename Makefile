@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 # Order in sets of names decides who is told first: fixed, a failure in virtual time is the same the next time.
 export PYTHONHASHSEED ?= 0
 
-.PHONY: setup check test bench demo chaos sigkills partitions soak simulate unequal wan nat canaries egress curves screens clean
+.PHONY: setup check test bench demo chaos sigkills partitions fulldisk soak simulate unequal wan nat canaries egress leaving curves screens clean
 
 setup: $(READY)
 
@@ -40,6 +40,9 @@ soak: setup ## real peers for ten minutes, somebody joining or killed every seco
 partitions: setup ## a real swarm of five on two sides of a cable that is cut for several rounds
 	$(BIN)/python -m tests.chaos.split
 
+fulldisk: setup ## a real peer whose disk fills up in the middle of its rounds, in a mount namespace
+	$(BIN)/python -m tests.chaos.full_disk
+
 simulate: setup ## 1,000 peers under churn on the in-memory network, in virtual time
 	$(BIN)/python -m tests.scale
 
@@ -57,6 +60,9 @@ canaries: setup ## secrets planted in the text are looked for in all that leaves
 
 egress: setup ## bytes counted by network interfaces beside the ledgers, in network namespaces
 	$(BIN)/python -m tests.egress
+
+leaving: setup ## a real peer leaves with a bundle, which is believed without a network, and goes on from it
+	$(BIN)/python -m tests.leaving
 
 curves: setup ## loss over 200 rounds of a real training, by codec (about half an hour)
 	$(BIN)/tapestry bench curves --seeds 3 --rounds 200 --out benchmarks/results

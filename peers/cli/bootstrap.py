@@ -37,9 +37,12 @@ def bootstrap(
     from swarm.errors import UsageError
     from swarm.identity.key import Identity
     from swarm.net.addresses import parse_listen_address
+    from swarm.node.heap import keep_freed_chunks, leave_imports_out_of_collections
     from swarm.node.paths import default_state
 
     torch.set_num_threads(1)
+    keep_freed_chunks()
+    leave_imports_out_of_collections()
     address = parse_listen_address(listen)
     if not charter.exists():
         raise UsageError(f"{charter} does not exist")

@@ -6,9 +6,12 @@ of the voices, which are members' (swarm.state.voices): whoever counts voters an
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
+from swarm.charter.admission import Admitted
+from swarm.charter.epochs import GENESIS_RULES, Rules
+from swarm.charter.passport import SignedPassport
 from swarm.identity.peer_id import PeerId
 from swarm.net.wire import Ballot
 from swarm.state.roster import Roster
@@ -37,6 +40,8 @@ class Electorate:
     """Quorum kind `available`: where fewer than a quorum are there, more than half of those decide."""
     members: frozenset[tuple[PeerId, str]] = frozenset()
     """Each peer with its member; a peer that is not in it is counted by itself."""
+    passports: frozenset[SignedPassport] = field(default=frozenset(), compare=False, repr=False)
+    """Of those with a seat on the last record; whom a document names has none here."""
 
     @cached_property
     def voters(self) -> frozenset[PeerId]:
@@ -45,6 +50,16 @@ class Electorate:
     @cached_property
     def voices(self) -> Voices:
         return voices(self.peers, self.witnesses, dict(self.members))
+
+    def withdrawn(self, rules: Rules) -> frozenset[PeerId]:
+        """Voters who are silent under these rules: their passport on the last record is one that they refuse.
+
+        They stay in the electorate, since quorums of two electorates would not share a voter.
+        """
+        if rules.in_force == GENESIS_RULES:
+            return frozenset()
+        found = (signed for signed in self.passports if not _admits(rules, signed))
+        return frozenset(signed.payload.peer_id for signed in found)
 
     def has_quorum(self, peers: Iterable[PeerId]) -> bool:
         """Whether the voices of `peers` are more than half of all."""
@@ -135,12 +150,18 @@ class Electorate:
             term=0 if voters is None else voters.term,
             may_thin=run.charter.quorum.kind == "available",
             members=frozenset((seat.peer, seat.member) for seat in roster.seats),
+            passports=frozenset(seat.passport for seat in roster.seats if seat.passport is not None),
         )
 
 
 def named_members(peers: Sequence[PeerId], members: Sequence[str]) -> frozenset[tuple[PeerId, str]]:
     """Peers with their members, where a document names both in the same order; "" stands for a peer by itself."""
     return frozenset((peer, member) for peer, member in zip(peers, members, strict=False) if member)
+
+
+def _admits(rules: Rules, signed: SignedPassport) -> bool:
+    """Whether a passport that held once is one of these rules; its expiry is not asked."""
+    return isinstance(rules.admit(signed, signed.payload.peer_id, signed.payload.not_before), Admitted)
 
 
 def few_of(peers: Sequence[PeerId], most: int, salt: str) -> list[PeerId]:

@@ -267,14 +267,17 @@ def _verify(
     )
     if len(record.votes) > len(electorate.voters):
         raise ProtocolError("a record with more votes than there are electors")
+    rules = rules_after(run.rules, value)
+    silent = electorate.withdrawn(rules).difference(roster.peers)  # who has a seat has another passport by now
     by_ballot = count_votes(record.votes, run, round_number, digest)
-    in_term = [voters for ballot, voters in by_ballot.items() if ballot.term == electorate.term]
+    in_term = [voters - silent for ballot, voters in by_ballot.items() if ballot.term == electorate.term]
     if not any(electorate.decides(voters, roster.peers) for voters in in_term):
         most = float(max((electorate.voices.count(voters) for voters in in_term), default=0))
         raise ProtocolError(
             f"a record of round {round_number} with votes of {most:.3g} of {electorate.voices.all} voices: no quorum"
+            + (", those of peers whose passports are withdrawn left out" if silent else "")
         )
-    return Decided(data, digest, value, roster, electorate, rules_after(run.rules, value))
+    return Decided(data, digest, value, roster, electorate, rules)
 
 
 _remembered = lru_cache(_REMEMBERED)(_verify)

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 import blake3
@@ -11,6 +11,7 @@ import blake3
 from swarm.charter import passport as passports
 from swarm.charter.admission import Admitted, Refused
 from swarm.charter.epochs import RulesId
+from swarm.charter.passport import SignedPassport
 from swarm.errors import PassportError, ProtocolError, RulesApartError
 from swarm.identity.peer_id import PeerId
 from swarm.identity.remembered import Remembered
@@ -52,6 +53,7 @@ class Seat:
     """When its passport begins, in Unix seconds."""
     expires_s: float = math.inf
     """When it ends."""
+    passport: SignedPassport | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,6 +212,7 @@ def _read_join(sealed: wire.Sealed, run: Run) -> tuple[wire.Join, Seat]:
         mask_key=join.mask_key,
         valid_from_s=passport.not_before,
         expires_s=passport.expires,
+        passport=signed,
     )
     return join, seat
 

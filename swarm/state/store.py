@@ -4,8 +4,8 @@
     STATE/restarts              the founders' restarts this peer has taken last (swarm.state.restarts)
     STATE/governance/*          amendments and revocations, one per file (swarm.state.shelf)
     STATE/records/000007        commit record of round 7
-    STATE/results/000007-ab12   encoded results of a value of round 7, in grid order; the last KEPT_ROUNDS rounds,
-                                or all of them with `tapestry peer --archive`
+    STATE/results/000007-ab12   encoded results of a value of round 7, in grid order; the last KEPT_ROUNDS rounds, and
+                                all since the newest snapshot, or of all rounds with `tapestry peer --archive`
     STATE/snapshots/000007      base and outer-optimiser state after round 7 (safetensors); the last two, or as many as
                                 `tapestry peer --checkpoints` says
     STATE/residual              what of this peer's updates was not delivered yet (swarm.state.checkpoints)
@@ -149,7 +149,7 @@ class DiskStore:
         await write_file(self._results_path(round_number, digest), results)
         if self._archive:
             return
-        oldest = _name(round_number - KEPT_ROUNDS)
+        oldest = _name(_oldest_kept(round_number, self.snapshots()))
         with told(self.folder / "results"):
             for path in (self.folder / "results").iterdir():
                 if path.name < oldest:
@@ -274,7 +274,8 @@ class MemoryStore:
 
     async def save_results(self, round_number: int, digest: bytes, results: Sequence[Buffer]) -> None:
         self._results[round_number, digest] = b"".join(results)
-        for key in [key for key in self._results if key[0] < round_number - KEPT_ROUNDS]:
+        oldest = _oldest_kept(round_number, self.snapshots())
+        for key in [key for key in self._results if key[0] < oldest]:
             del self._results[key]
 
     def load_result(self, round_number: int, digest: bytes, offset: int, length: int) -> bytes | None:
@@ -312,6 +313,16 @@ class MemoryStore:
 
     def load_spent(self) -> int:
         return self._spent
+
+
+def _oldest_kept(round_number: int, snapshots: Sequence[int]) -> int:
+    """The first round whose results stay once those of `round_number` are here.
+
+    Others may ask for the last few. Where no checkpoint could be written for longer, a restart needs all since the
+    newest one: without them nobody could tell any more what was committed, if everybody's disk was full.
+    """
+    newest = next(iter(snapshots), round_number)
+    return min(round_number - KEPT_ROUNDS, newest + 1)
 
 
 def _name(round_number: int) -> str:

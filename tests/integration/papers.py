@@ -3,7 +3,7 @@
 import json
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -52,11 +52,13 @@ class PeerPapers:
 
     id: str
     identity: Path
-    passport: Path
+    passport: Path | None
+    """None for a volunteer."""
     data: Path
 
     def words(self) -> list[object]:
-        return ["--identity", self.identity, "--passport", self.passport, "--data", self.data]
+        admission = ["--jurisdiction", "DE"] if self.passport is None else ["--passport", self.passport]
+        return ["--identity", self.identity, *admission, "--data", self.data]
 
 
 class Papers:
@@ -118,13 +120,17 @@ class Papers:
 
     def of(self, name: str) -> PeerPapers:
         """A peer's papers; dee belongs to ada and is not a genesis peer."""
+        plain = self.volunteer(name)
+        return replace(plain, passport=self.passport(name, self.folder / f"{name}.passport"))
+
+    def volunteer(self, name: str) -> PeerPapers:
+        """The same without a passport."""
         identity = self.peers[name]
         key, data = self.folder / f"{name}.key", self.folder / f"{name}-data"
         if not key.exists():
             identity.save(key)
             write_data(data, name)
-        passport = self.passport(name, self.folder / f"{name}.passport")
-        return PeerPapers(identity.peer_id, key, passport, data)
+        return PeerPapers(identity.peer_id, key, None, data)
 
     def passport(self, name: str, path: Path, *, expires_s: float | None = None, now_s: float | None = None) -> Path:
         """Issues a passport; one that has expired when `now_s` and `expires_s` lie in the past."""

@@ -112,6 +112,30 @@ def test_records_bring_their_documents_and_a_chain_verifies_from_the_charter_alo
     assert start.verify(RUN, made[1].record).rules == made[1].after.rules
 
 
+def test_the_vote_of_a_peer_whose_passport_is_withdrawn_makes_no_quorum() -> None:
+    """It stays in the electorate that the record before left, silent: with its key alone nobody commits anything."""
+    document = revocation(RUN.id, MEMBERS[2].peer_id, [MEMBERS[2]], peer=CREW[2].peer_id)
+
+    async def main() -> tuple[MadeRound, MadeRound]:
+        first = await make_round(RUN, zero_head(RUN), CREW)
+        return first, await make_round(RUN, first.after, CREW[:2], documents=(document,))
+
+    first, second = asyncio.run(main())
+
+    def voted_by(*numbers: int, encoded: bytes = second.encoded) -> bytes:
+        vote = vote_for(RUN, 2, second.ballot, value_digest(encoded))
+        return wire.encode(Record(encoded, tuple(wire.seal(CREW[number], vote) for number in numbers)))
+
+    mark = first.after.mark
+    assert mark.verify(RUN, voted_by(0, 1)).rules == second.after.rules
+    assert mark.verify(RUN, voted_by(0, 1, 2)).rules == second.after.rules
+    for revoked_and_one_more in ((0, 2), (1, 2)):
+        with pytest.raises(ProtocolError, match="votes of 1 of 3 voices: no quorum, those of peers whose passports"):
+            mark.verify(RUN, voted_by(*revoked_and_one_more))
+    before = asyncio.run(make_round(RUN, first.after, CREW))
+    assert mark.verify(RUN, before.record), "under the rules before, the same peers were a quorum"
+
+
 def test_what_lies_in_the_governance_folder_is_taken_and_stays(tmp_path) -> None:
     store, seen = DiskStore(tmp_path), []
     document = amendment(RUN.rules, MEMBERS)

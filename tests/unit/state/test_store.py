@@ -65,6 +65,21 @@ def test_old_results_and_snapshots_go_records_stay(store: Store) -> None:
     assert all(store.load_record(number) == b"r" for number in range(1, last + 1))
 
 
+def test_results_since_the_newest_snapshot_stay_however_long_no_other_could_be_written(store: Store) -> None:
+    async def save(numbers: range) -> None:
+        for number in numbers:
+            await store.save_results(number, DIGEST, [b"abc"])
+
+    asyncio.run(store.save_snapshot(3, VECTORS))
+    asyncio.run(save(range(1, 3 * KEPT_ROUNDS)))
+    there = [number for number in range(3 * KEPT_ROUNDS) if store.load_result(number, DIGEST, 0, 3) is not None]
+    assert there == list(range(4, 3 * KEPT_ROUNDS))
+    asyncio.run(store.save_snapshot(2 * KEPT_ROUNDS, VECTORS))
+    asyncio.run(save(range(3 * KEPT_ROUNDS, 3 * KEPT_ROUNDS + 1)))
+    assert store.load_result(2 * KEPT_ROUNDS - 1, DIGEST, 0, 3) is None
+    assert store.load_result(2 * KEPT_ROUNDS, DIGEST, 0, 3) == b"abc"
+
+
 def test_a_file_half_written_by_a_crash_is_never_taken_for_the_real_one(tmp_path: Path) -> None:
     store = DiskStore(tmp_path)
     asyncio.run(store.save_acceptor(b"old"))
