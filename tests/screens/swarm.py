@@ -2,7 +2,7 @@
 
 import json
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,12 +47,17 @@ def observer_papers(given: Papers, folder: Path) -> ObserverPapers:
 
 
 @contextmanager
-def small_swarm(folder: Path) -> Iterator[tuple[Crew, str]]:
-    """Three peers that train, and the address to join or watch them at; a round takes about a second."""
+def small_swarm(folder: Path, archive: Sequence[str] = ()) -> Iterator[tuple[Crew, str]]:
+    """Three peers that train, and the address to join or watch them at; a round takes about a second.
+
+    `archive` names those that keep all means from the beginning.
+    """
     made = Papers(folder / "papers", model=MODEL, training=TRAINING)
     bootstrap = Bootstrap(made, folder / "bootstrap")
     crew = Crew(made, bootstrap, folder / "crew")
     try:
+        for name in archive:
+            crew.start(name, "--archive")
         yield crew.muster(), bootstrap.start()
     finally:
         crew.end()
