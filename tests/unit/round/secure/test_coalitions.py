@@ -112,7 +112,7 @@ def moved(codes: dict[int, Words], giver: int, taker: int) -> dict[int, Words]:
     return codes | taken
 
 
-@pytest.mark.parametrize("n", [4, 5])
+@pytest.mark.parametrize("n", [3, 4, 5])
 def test_no_coalition_below_all_but_one_learns_more_than_the_sum(n: int) -> None:
     members = tuple(range(n))
     sums = Sum(members)
