@@ -27,6 +27,7 @@ def doctor(
 
     from peers.doctor import confinement, machine, network
     from peers.doctor.finding import Finding, Verdict
+    from peers.doctor.ports import ports
     from swarm.net.addresses import parse_join_address, parse_listen_address
     from swarm.node.config import ANY_PORT
     from swarm.node.paths import default_state
@@ -48,7 +49,9 @@ def doctor(
         say(finding)
     say(confinement.trainer())
     say(confinement.node())
-    network.run(listens, joins, say)
+    say(ports(listens))
+    if found[-1].verdict is not Verdict.WRONG:
+        network.run(listens, joins, say)
     is_ready = all(finding.verdict is not Verdict.WRONG for finding in found)
     if json:
         document: dict[str, Any] = {"ready": is_ready, "findings": found}

@@ -4,15 +4,19 @@ from collections.abc import Sequence
 
 from peers.doctor.finding import Finding, good, note, wrong
 from swarm import events
+from swarm.node.clocks import MAX_ERROR_S
 
 
-def clock(heard: Sequence[events.AnyEvent]) -> Finding:
-    """From what a `ClockCheck` said."""
+def clock(heard: Sequence[events.AnyEvent], answers: int) -> Finding:
+    """From what a `ClockCheck` said, with so many answers."""
+    if not answers:
+        return note("clock", "nobody said what time it is", "join through a peer of this version")
     for event in heard:
         if isinstance(event, events.ClockWrong):
-            which = "ahead" if event.ahead_s > 0 else "behind"
-            return wrong("clock", f"{abs(event.ahead_s):.0f} s {which} of theirs", "set it by NTP (timedatectl)")
-    return good("clock", "agrees with theirs")
+            which = "ahead of" if event.ahead_s > 0 else "behind"
+            found = f"{abs(event.ahead_s):.0f} s {which} {'theirs' if answers > 1 else 'theirs, or theirs is wrong'}"
+            return wrong("clock", found, "`timedatectl set-ntp true`, or set it by hand (`date -s`)")
+    return good("clock", f"within {MAX_ERROR_S:.0f} s of theirs")
 
 
 def reachability(heard: Sequence[events.AnyEvent]) -> Finding:

@@ -1,5 +1,6 @@
 """Checks of the machine alone: nothing here uses a network, and only the accelerator's check imports torch."""
 
+import ctypes
 import resource
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from peers.doctor import cgroup
 from peers.doctor.finding import Finding, good, note, wrong
 
 MIN_MEMORY_BYTES = 2 * 10**9
@@ -14,11 +16,14 @@ MIN_MEMORY_BYTES = 2 * 10**9
 MIN_FREE_DISK_BYTES = 2 * 10**9
 MIN_DESCRIPTORS = 1024
 _NVIDIA_LIMIT_S = 10.0
+_TIMEX_BYTES = 256
+_TIME_ERROR = 5
+"""Of adjtimex(2): the clock is not synchronised."""
 
 
 def all_findings(state: Path) -> list[Finding]:
     """Every check of this file, in the order in which a person would mend what they find."""
-    return [libraries(), memory(), disk(state), descriptors(), accelerator()]
+    return [libraries(), memory(), disk(state), descriptors(), clock_keeping(), accelerator()]
 
 
 def libraries() -> Finding:
@@ -33,21 +38,27 @@ def libraries() -> Finding:
 
 
 def memory() -> Finding:
-    """What the kernel says can still be given out."""
+    """What the kernel says can still be given out, to this container or service where it is limited."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
+        left_bytes = cgroup.left_bytes(Path("/proc/self/cgroup").read_text())
     except OSError:
         return note("memory", "this system does not say how much is free", "")
     kib = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
-    return memory_of(kib["MemAvailable"] * 1024, kib["MemTotal"] * 1024)
+    return memory_of(kib["MemAvailable"] * 1024, kib["MemTotal"] * 1024, left_bytes)
 
 
-def memory_of(available_bytes: int, total_bytes: int) -> Finding:
-    """The verdict on this much memory."""
+def memory_of(available_bytes: int, total_bytes: int, left_bytes: int | None = None) -> Finding:
+    """The verdict on this much memory, of which a container or service may take what is left of its limit."""
     found = f"{available_bytes / 1e9:.1f} of {total_bytes / 1e9:.1f} GB are free"
+    needed = f"a peer needs {MIN_MEMORY_BYTES / 1e9:.0f} GB and more"
+    if left_bytes is not None and left_bytes < available_bytes:
+        found += f", and {left_bytes / 1e9:.1f} GB are left within the limit of this container or service"
+        if left_bytes < MIN_MEMORY_BYTES:
+            return wrong("memory", found, f"{needed}: raise the limit (--memory, MemoryMax=)")
     if available_bytes >= MIN_MEMORY_BYTES:
         return good("memory", found)
-    return wrong("memory", found, f"a peer needs {MIN_MEMORY_BYTES / 1e9:.0f} GB and more: end other programs")
+    return wrong("memory", found, f"{needed}: end other programs")
 
 
 def disk(state: Path) -> Finding:
@@ -71,6 +82,18 @@ def descriptors() -> Finding:
     if soft == resource.RLIM_INFINITY or soft >= MIN_DESCRIPTORS:
         return good("open files", found)
     return note("open files", found, f"run `ulimit -n {min(hard, 65536)}` first, or raise LimitNOFILE of the service")
+
+
+def clock_keeping() -> Finding:
+    """Whether the kernel has been told that something keeps the clock right."""
+    try:
+        state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))  # zeros: asks, changes nothing
+    except (AttributeError, OSError):
+        return note("clock keeping", "this system does not say", "")
+    if 0 <= state < _TIME_ERROR:
+        return good("clock keeping", "something keeps this machine's clock right")
+    remedy = "`timedatectl set-ntp true`; in a container or a virtual machine the host may do it unseen"
+    return note("clock keeping", "the kernel knows of nothing that keeps the clock right", remedy)
 
 
 def accelerator() -> Finding:

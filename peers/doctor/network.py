@@ -1,4 +1,4 @@
-"""Checks that need a network: p2pd, the port, and with somebody to ask, the way there, NAT and the clock.
+"""Checks that need a network: p2pd, and with somebody to ask, the way there, NAT and the clock.
 
 A throw-away identity asks; the run learns nothing of this peer, and what is sent are a few requests.
 """
@@ -45,10 +45,10 @@ async def check(listen: Sequence[Multiaddr], joins: Sequence[Multiaddr], say: Sa
         try:
             daemon = await Daemon.start(identity=identity, listen=listen, say=lambda _: None)
         except NetworkError as error:
-            say(wrong("p2pd", str(error), "mend that, or listen elsewhere with --listen"))
+            say(wrong("p2pd", str(error), "mend what its log names"))
             return
         try:
-            say(good("p2pd", f"starts, and listens on {', '.join(map(str, listen))}"))
+            say(good("p2pd", "starts"))
             await _with_daemon(daemon, listen, joins, say)
         finally:
             daemon.stop()
@@ -74,8 +74,8 @@ async def _with_daemon(daemon: Daemon, listen: Sequence[Multiaddr], joins: Seque
             for address in reached:
                 say(await _charter(caller, address))
             heard: list[events.AnyEvent] = []
-            await ClockCheck(unix_s, heard.append).check(caller, peers)
-            say(clock(heard))
+            answers = await ClockCheck(unix_s, heard.append).check(caller, peers)
+            say(clock(heard, answers))
             heard.clear()
             await Reaching(transport, heard.append).ask(peers)
             say(reachability(heard))

@@ -53,7 +53,7 @@ class Daemon:
         Raises:
             NetworkError: an address cannot be listened on, or the daemon does not start; the message ends with its log.
         """
-        _check_free(listen)
+        check_free(listen)
         deadline = monotonic_s() + limit_s
         while True:
             daemon, log = await cls._try_start(identity, listen)
@@ -126,8 +126,12 @@ class Daemon:
         self._folder.remove()
 
 
-def _check_free(listen: Sequence[Multiaddr]) -> None:
-    """Binds each TCP port once: p2pd itself would share a port in use (SO_REUSEPORT) and miss half its streams."""
+def check_free(listen: Sequence[Multiaddr]) -> None:
+    """Binds each TCP port once: p2pd itself would share a port in use (SO_REUSEPORT) and miss half its streams.
+
+    Raises:
+        NetworkError: one cannot be listened on; the address and the cause are in the message.
+    """
     for address in listen:
         family, host = (
             (socket.AF_INET6, address.value_for_protocol("ip6"))

@@ -44,14 +44,15 @@ class ClockCheck:
             await self.check(caller, peers())
             await asyncio.sleep(CHECK_EVERY_S)
 
-    async def check(self, caller: Caller, peers: Sequence[PeerId]) -> None:
-        """Asks a few of `peers` at once; who does not answer soon has no say."""
+    async def check(self, caller: Caller, peers: Sequence[PeerId]) -> int:
+        """Asks a few of `peers` at once; who does not answer soon has no say. Returns how many answered."""
         self._checks += 1
         few = few_of([peer for peer in peers if peer != caller.peer_id], MOST_ASKED, f"clock/{self._checks}")
         answers = await asyncio.gather(*(self._ahead_of(caller, peer) for peer in few))
         ahead_s = [answer for answer in answers if answer is not None]
         if ahead_s:
             self._judge(clock_error_s(ahead_s), len(ahead_s))
+        return len(ahead_s)
 
     def _judge(self, ahead_s: float, peers: int) -> None:
         if abs(ahead_s - self._ahead_s) <= MAX_ERROR_S and (ahead_s == 0) == (self._ahead_s == 0):

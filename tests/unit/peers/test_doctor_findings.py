@@ -1,11 +1,14 @@
 """What `tapestry doctor` makes of what it finds."""
 
+import socket
 from pathlib import Path
 
 import pytest
+from multiaddr import Multiaddr
 
-from peers.doctor import answers, confinement, machine
+from peers.doctor import answers, cgroup, confinement, machine
 from peers.doctor.finding import Verdict
+from peers.doctor.ports import ports
 from swarm import events
 from swarm.isolation import levels
 
@@ -14,6 +17,55 @@ def test_little_memory_stands_in_the_way() -> None:
     assert machine.memory_of(machine.MIN_MEMORY_BYTES, 8 * 10**9).verdict is Verdict.GOOD
     short = machine.memory_of(machine.MIN_MEMORY_BYTES - 1, 8 * 10**9)
     assert short.verdict is Verdict.WRONG and "of 8.0 GB" in short.found and short.remedy
+
+
+def test_the_limit_of_a_container_counts_where_it_is_tighter() -> None:
+    assert machine.memory_of(8 * 10**9, 16 * 10**9, 9 * 10**9) == machine.memory_of(8 * 10**9, 16 * 10**9)
+    short = machine.memory_of(8 * 10**9, 16 * 10**9, 10**9)
+    assert short.verdict is Verdict.WRONG and "1.0 GB are left within the limit" in short.found
+    assert "MemoryMax" in short.remedy
+    assert machine.memory_of(8 * 10**9, 16 * 10**9, 3 * 10**9).verdict is Verdict.GOOD
+
+
+def write(folder: Path, **files: object) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name.replace("__", ".")).write_text(f"{content}\n")
+
+
+def test_the_tightest_limit_of_control_groups_is_found(tmp_path: Path) -> None:
+    assert cgroup.left_bytes("0::/a/b\n", tmp_path) is None
+    write(tmp_path / "a" / "b", memory__max="max", memory__current=70)
+    write(tmp_path / "a", memory__max=100, memory__current=80, memory__stat="anon 60\ninactive_file 15")
+    assert cgroup.left_bytes("0::/a/b\n", tmp_path) == 35
+    write(tmp_path / "a" / "b", memory__max=90, memory__current=70)
+    assert cgroup.left_bytes("0::/a/b\n", tmp_path) == 20
+    assert cgroup.left_bytes("0::/\n", tmp_path) is None, "a container sees its own group as the root"
+    write(tmp_path, memory__max=30, memory__current=50)
+    assert cgroup.left_bytes("0::/\n", tmp_path) == 0
+
+
+def test_version_1_of_control_groups_is_known_too(tmp_path: Path) -> None:
+    folder = tmp_path / "memory" / "a"
+    write(folder, memory__limit_in_bytes=100, memory__usage_in_bytes=80, memory__stat="total_inactive_file 5")
+    assert cgroup.left_bytes("4:memory:/a\n3:cpuset:/\n0::/\n", tmp_path) == 25
+    assert cgroup.left_bytes("4:cpu:/a\n", tmp_path) is None
+
+
+def test_the_kernel_is_asked_who_keeps_the_clock() -> None:
+    found = machine.clock_keeping()
+    assert found.verdict is not Verdict.WRONG and "clock" in found.found
+
+
+def test_a_port_in_use_stands_in_the_way_and_is_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"/ip4/127.0.0.1/tcp/{taken.getsockname()[1]}"
+        found = ports([Multiaddr("/ip4/127.0.0.1/tcp/0"), Multiaddr(address)])
+    assert (found.check, found.verdict) == ("ports", Verdict.WRONG)
+    assert address in found.found and "Address already in use" in found.found and "ss -ltnp" in found.remedy
+    assert ports([Multiaddr("/ip4/127.0.0.1/tcp/0")]).verdict is Verdict.GOOD
 
 
 def test_a_state_folder_that_does_not_exist_yet_is_judged_by_the_one_above_it(tmp_path: Path) -> None:
@@ -43,11 +95,17 @@ def test_the_launcher_is_really_started_and_says_a_level() -> None:
     assert found.verdict is not Verdict.WRONG and any(level in found.found for level in levels.LADDER)
 
 
-@pytest.mark.parametrize(("ahead_s", "word"), [(90.0, "90 s ahead"), (-90.0, "90 s behind")])
+@pytest.mark.parametrize(("ahead_s", "word"), [(90.0, "90 s ahead of theirs"), (-90.0, "90 s behind theirs")])
 def test_a_wrong_clock_stands_in_the_way(ahead_s: float, word: str) -> None:
-    found = answers.clock([events.ClockWrong(ahead_s=ahead_s, peers=1)])
-    assert found.verdict is Verdict.WRONG and word in found.found
-    assert answers.clock([]).verdict is Verdict.GOOD
+    found = answers.clock([events.ClockWrong(ahead_s=ahead_s, peers=2)], 2)
+    assert found.verdict is Verdict.WRONG and found.found == word
+    alone = answers.clock([events.ClockWrong(ahead_s=ahead_s, peers=1)], 1)
+    assert alone.found == f"{word}, or theirs is wrong", "of two clocks one is wrong"
+    assert answers.clock([], 1).verdict is Verdict.GOOD
+
+
+def test_a_clock_that_nobody_was_compared_with_is_not_called_right() -> None:
+    assert answers.clock([], 0).verdict is Verdict.NOTE
 
 
 @pytest.mark.parametrize(
