@@ -9,6 +9,7 @@ import json
 import subprocess
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -23,11 +24,12 @@ from peers.demo.own_recipe import recipe
 from peers.demo.processes import Command
 from peers.demo.sovereign_result import Model, OwnStage
 from swarm.clock import pause_s
-from swarm.errors import TapestryError
+from swarm.errors import TapestryError, UsageError
 from swarm.sovereignty.labels import strictest
 
 APART = ("unshare", "--user", "--map-root-user", "--net")
 """Before a command: it gets a network of its own, with nothing in it."""
+_LIBRARIES = ("trl", "peft", "datasets")
 _AT_ONCE = 2
 _POLL_S = 0.05
 
@@ -84,6 +86,13 @@ def make_models(builders: Sequence[Builder], say: Callable[[str], None]) -> dict
         for _, command in busy.values():
             command.stop()
     return {each.region: found[each.region] for each in builders}
+
+
+def require_libraries() -> None:
+    """Raises UsageError where no stage could be trained: said before anything else is."""
+    lacking = [name for name in _LIBRARIES if find_spec(name) is None]
+    if lacking:
+        raise UsageError(f'own models need {" and ".join(lacking)}: pip install "tapestry-swarm[build]"')
 
 
 def can_be_apart() -> bool:

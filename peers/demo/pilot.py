@@ -14,6 +14,7 @@ import msgspec
 
 from peers.corpus.regions import REGIONS
 from peers.corpus.store import Corpus
+from peers.demo.builders import require_libraries
 from peers.demo.ground import Ground, PilotMember, lay_out
 from peers.demo.members import Consortium
 from peers.demo.own_text import KEPT
@@ -72,6 +73,8 @@ class Pilot:
             TapestryError: text could not be had, a process failed, or the survivors' bases differ.
         """
         settings = self._settings
+        if settings.build:
+            require_libraries()
         _clear(settings.out)
         ground = lay_out(settings, self._terms, self._screen.say)
         try:
