@@ -64,6 +64,8 @@ class Findings:
     ledger: str
     """The verdict of `tapestry audit verify`."""
     ledger_entries: int
+    later_heads: int
+    """That witnesses hold, and the peer signed after the bundle was made: what left then is not in it."""
     countersigned_frames: int
     """Frames in the ledger for which other peers' receipts are here."""
     policies: int
@@ -78,12 +80,13 @@ class Findings:
     def text(self) -> str:
         models = ", ".join(self.models) or "none"
         missing = f", {self.policies_missing} missing (--policy adds them)" if self.policies_missing else ""
+        later = f"; witnesses hold {self.later_heads} heads of later entries" if self.later_heads else ""
         key = "\nit holds the peer's private key" if self.has_private_key else ""
         return (
             f"verified: {self.files} files of {self.peer} ({self.peer_is}), run {self.run_name} ({self.run_id})\n"
             f"Shared Base of round {self.round}, state {self.state_digest}\n"
             f"records {self.records} of {self.round} rounds; means replayed {self.means} of {self.round}\n"
-            f"ledger {self.ledger}: {self.ledger_entries} entries, {self.countersigned_frames} countersigned\n"
+            f"ledger {self.ledger}: {self.ledger_entries} entries, {self.countersigned_frames} countersigned{later}\n"
             f"policies of its sessions: {self.policies}{missing}\n"
             f"models with statements: {models}{key}"
         )
@@ -120,7 +123,8 @@ def _check(bundle: Path, run_id: str, witnesses: Sequence[Path], into: Path) -> 
     _check_passport(into, run, steps, peer)
     countersigned, named = _check_evidence(state, run, peer)
     policies = named & _policies(state)
-    log = audit(state / LEDGER_NAME, witnesses, peer) if (state / LEDGER_NAME).exists() else None
+    ledger = state / LEDGER_NAME
+    log = audit(ledger, witnesses, peer, until_s=leaving.made_at) if ledger.exists() else None
     if log is not None and log.faults:
         raise LineageError(f"{manifests.STATE_FOLDER}/{LEDGER_NAME}: {log.faults[0]}")
     return Findings(
@@ -135,6 +139,7 @@ def _check(bundle: Path, run_id: str, witnesses: Sequence[Path], into: Path) -> 
         means=replayed.rounds,
         ledger="none" if log is None else log.verdict,
         ledger_entries=0 if log is None else log.entries,
+        later_heads=0 if log is None else log.later_heads,
         countersigned_frames=countersigned,
         policies=len(policies),
         policies_missing=len(named - policies),

@@ -13,8 +13,8 @@ It is complete: nothing has to be fetched from anybody. It was made by `tapestry
 - Shared Base: round {round}, state digest `{state}`
 - {key}
 
-**Keep it private.** `state/trained.jsonl` and `state/policies/` name the data sets that were trained on, and builds may be
-made from private data.
+**Keep it private.** `state/trained.jsonl` and `state/policies/` name the data sets that were trained on, and builds may
+be made from private data.
 
 ## What is in it
 

@@ -5,6 +5,7 @@ owner signed. Whoever holds the key can write another such history, which is wha
 honest peer was shown binds every entry under it. What lies after the newest witnessed head is bound by nobody.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -96,6 +97,8 @@ class Audit:
     faults: tuple[str, ...]
     codes: tuple[str, ...]
     """What kinds of faults there are, each once."""
+    later_heads: int = 0
+    """Held by witnesses, and signed after the copy that was checked was made."""
 
     @property
     def text(self) -> str:
@@ -111,8 +114,10 @@ class Audit:
         return "\n".join([*lines, *self.notes])
 
 
-def audit(ledger: Path, witnesses: Sequence[Path], owner: PeerId | None) -> Audit:
+def audit(ledger: Path, witnesses: Sequence[Path], owner: PeerId | None, *, until_s: float = math.inf) -> Audit:
     """Checks a ledger alone, and against the heads in `witnesses` (files, or folders of them).
+
+    `until_s`: of a copy that was made then, in Unix seconds; heads that its owner signed later are counted only.
 
     Raises:
         StateError: a file cannot be read, or nobody can say whose ledger it is and there are witnesses.
@@ -130,10 +135,12 @@ def audit(ledger: Path, witnesses: Sequence[Path], owner: PeerId | None) -> Audi
         found, unsigned = read_heads(_statement_files(path))
         notes += unsigned
         held += [each for each in found if each.author == owner and (not run_ids or each.head.run_id in run_ids)]
+    later = [each for each in held if each.head.at > until_s]
+    held = [each for each in held if each.head.at <= until_s]
     replay = read_ledger(ledger, [each.head.size for each in (*own, *held)])
     faults += replay.faults
     faults += _against(own, replay, "its own head")
-    faults += _forks(held)
+    faults += _forks([*held, *later])
     binding = _against(held, replay, "a witnessed head")
     faults += binding
     witnessed = max((each.head.size for each in held), default=0)
@@ -158,6 +165,7 @@ def audit(ledger: Path, witnesses: Sequence[Path], owner: PeerId | None) -> Audi
         notes=tuple(notes),
         faults=tuple(_few([fault.text for fault in faults])),
         codes=tuple(dict.fromkeys(fault.code.value for fault in faults)),
+        later_heads=len(later),
     )
 
 

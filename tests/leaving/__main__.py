@@ -65,7 +65,8 @@ def checked_alone(crew: Crew, folder: Path, made: dict[str, dict[str, Any]]) -> 
             key: found[key] for key in ("round", "state_digest", "records", "means", "files", "models")
         }
     words = ("exit", "verify", folder / "ada.tar", *run_id(crew), "--witness", crew["bo"].state, "--json")
-    assert said(tapestry(*words))["ledger"] == "witnessed"
+    witnessed = said(tapestry(*words))
+    assert witnessed["ledger"] == "witnessed" and witnessed["later_heads"] > 0, "ada trained on after it had left"
     say("both bundles hold without a network, for who knows the run id alone; bo's heads witness ada's ledger")
 
 

@@ -35,13 +35,17 @@ from swarm.charter.documents import write_document
 from swarm.errors import LineageError, PassportError, TapestryError
 from swarm.sovereignty import statements
 from swarm.sovereignty.entry import Tier
-from swarm.sovereignty.heads import HEADS_NAME
+from swarm.sovereignty.heads import HEADS_NAME, OwnHeads
+from swarm.sovereignty.ledger import Ledger
 from swarm.sovereignty.trained import read_sessions
 from swarm.state.resume import resume
 from swarm.state.run import Run
 from swarm.state.store import DiskStore
 from tests.lineage.folders import ME, SECRET_NAME, write_policy
 from tests.simulation import CREATED_S, MEMBER_KEYS, peer_identity
+
+MADE_AT = 1_750_000_000.0
+"""When the bundle was made."""
 
 
 def tapestry(*words: object, code: int = 0) -> str:
@@ -80,9 +84,26 @@ def test_heads_that_others_hold_witness_the_ledger(left: Path, tmp_path: Path) -
     assert json.loads(tapestry(*words))["ledger"] == "witnessed"
 
 
+@pytest.mark.parametrize(("at", "is_later"), [(MADE_AT - 1, False), (MADE_AT + 1, True)])
+def test_whoever_goes_on_afterwards_has_cut_nothing_off(left: Path, tmp_path: Path, at: float, is_later: bool) -> None:
+    """A witness holds a head over more entries than the bundle has: signed before it was made, or after."""
+    state = Path(shutil.copytree(left / "state", tmp_path / "state"))
+    run = run_of(state)
+    with Ledger(state / "ledger.jsonl", lambda: 0.0) as ledger:
+        ledger.note(b"one more", "decision")
+        asyncio.run(OwnHeads(state, ME, run.id, ledger).sign(3, at))
+    words = ("exit", "verify", left / "bundle.tar", "--run-id", run.id, "--witness", state / HEADS_NAME)
+    if not is_later:
+        assert "truncated" in tapestry(*words, code=1)
+        return
+    found = json.loads(tapestry(*words, "--json"))
+    assert (found["ledger"], found["later_heads"]) == ("witnessed", 1)
+    assert "1 heads of later entries" in tapestry(*words)
+
+
 def test_the_same_state_gives_the_same_bytes_and_any_tar_opens_them(left: Path, tmp_path: Path) -> None:
     again = tmp_path / "again.tar"
-    write_bundle(left / "state", again, ME, Extras(), at=1_750_000_000.0)
+    write_bundle(left / "state", again, ME, Extras(), at=MADE_AT)
     assert again.read_bytes() == (left / "bundle.tar").read_bytes()
     with tarfile.open(again) as tar:
         names = tar.getnames()
