@@ -49,9 +49,10 @@ class StateWorker:
         store = VolatileStore()
         await store.save_snapshot(0, (_base(seat.vector.numel()),))
         transport = LyingTransport(footing.transport) if seat.site.duty == "lies" else footing.transport
-        engine = footing.engine(store, self._donor.watch, transport)
+        ledger = Ledger(None, unix_s)
+        engine = footing.engine(store, self._donor.watch, transport, ledger)
         await engine.start([peer for peer in footing.peers if peer in footing.run.charter.genesis.peers])
-        await self._donor.begin(seat, Peer(footing, engine, store))
+        await self._donor.begin(seat, Peer(footing, engine, store, ledger))
 
     async def round(self) -> RoundFigures | JoinFigures:
         return await (self._donor.round() if self._newcomer is None else self._newcomer.join())

@@ -118,16 +118,19 @@ def available(swarm: Swarm, cable: Cable) -> None:
     assert not any(_switches(swarm.peers[name]) for name in won), "both sides went over"
     told = [switch for name in lost for switch in _switches(swarm.peers[name])]
     assert all(each.rounds_lost > 0 and 0 < each.weight_lost <= each.weight_won for each in told), told
-    last = [
-        {event.round: event.state_digest for event in peer.happened(events.RoundCommitted)}[whole]
-        for peer in swarm.peers.values()
-    ]
-    assert len(set(last)) == 1, f"round {whole} has several states: {last}"
+    last = {_state_of(peer, whole) for peer in swarm.peers.values()}
+    assert len(last) == 1, f"round {whole} has several states: {last}"
     print(
         f"mended: {back_s:.1f} s later all five stand on one base; {', '.join(lost)} went over and said so: "
         f"{told[0].rounds_lost} rounds, weight {told[0].weight_lost} against {told[0].weight_won}; "
         f"all five counted in round +{whole - mended}"
     )
+
+
+def _state_of(peer: Peer, round_number: int) -> str:
+    event = peer.wait_for(events.RoundCommitted, lambda event: event.round == round_number)
+    assert isinstance(event, events.RoundCommitted)
+    return event.state_digest
 
 
 def _switches(peer: Peer) -> list[events.ChainSwitched]:
