@@ -3,11 +3,13 @@
 import msgspec
 import pytest
 
+from swarm.charter import epochs
 from swarm.charter import passport as passports
 from swarm.charter.passport import issue
 from swarm.net import wire
 from swarm.node.announcements import MAX_CLOCK_SKEW_S, read_announcement
 from swarm.state.run import Run
+from tests.governing import revocation
 from tests.simulation import CREATED_S, MEMBER_KEYS, peer_identity
 from tests.unit.state.samples import small_charter
 
@@ -47,6 +49,18 @@ def test_a_remembered_entry_ends_with_its_passport() -> None:
     data = sealed(msgspec.structs.replace(ENTRY, at=EXPIRES_S - 1.0))
     assert read_announcement(data, RUN, EXPIRES_S - 0.5) is not None
     assert read_announcement(data, RUN, EXPIRES_S + 0.5) is None
+
+
+def test_a_remembered_entry_ends_when_its_passport_is_withdrawn() -> None:
+    data, key = sealed(), MEMBER_KEYS[0]
+    assert read_announcement(data, RUN, ENTRY.at) == ENTRY
+    for document in (
+        revocation(RUN.id, key.peer_id, [key], peer=AUTHOR.peer_id),
+        revocation(RUN.id, key.peer_id, MEMBER_KEYS[1:10]),
+    ):
+        assert read_announcement(data, RUN.under(epochs.plus(RUN.rules, document)), ENTRY.at) is None
+    other = revocation(RUN.id, key.peer_id, [key], peer=peer_identity(2).peer_id)
+    assert read_announcement(data, RUN.under(epochs.plus(RUN.rules, other)), ENTRY.at) == ENTRY
 
 
 def test_an_entry_holds_for_its_own_run_only_however_often_it_was_read() -> None:
