@@ -80,7 +80,7 @@ def train(
     newest = whole_checkpoint(Path(job.out, CHECKPOINTS_FOLDER))
     torch.manual_seed(job.settings.seed)
     if job.stage == "cpt":
-        trainer, left_out = _pre_training(job, files, model, tokenizer, reading), 0
+        trainer, left_out = _pre_training(job, files, model, reading), 0
     else:
         trainer, left_out = _on_examples(job, files, model, tokenizer)
     told = _Told(tell, is_asked_to_stop)
@@ -112,7 +112,7 @@ def _step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
-def _pre_training(job: TrainStage, files: Sequence[Path], model: Any, tokenizer: Any, reading: Reading) -> Trainer:
+def _pre_training(job: TrainStage, files: Sequence[Path], model: Any, reading: Reading) -> Trainer:
     settings = job.settings
     count = settings.steps * settings.batch_size
     data = Windows(
@@ -129,7 +129,7 @@ def _pre_training(job: TrainStage, files: Sequence[Path], model: Any, tokenizer:
 
         model = get_peft_model(model, _lora(settings))
     arguments = TrainingArguments(**_arguments(job))
-    return Trainer(model=model, args=arguments, train_dataset=data, processing_class=tokenizer)  # pyright: ignore[reportArgumentType]
+    return Trainer(model=model, args=arguments, train_dataset=data)  # pyright: ignore[reportArgumentType]
 
 
 def _on_examples(job: TrainStage, files: Sequence[Path], model: Any, tokenizer: Any) -> tuple[Trainer, int]:
@@ -143,7 +143,10 @@ def _on_examples(job: TrainStage, files: Sequence[Path], model: Any, tokenizer: 
         raise DataError("this run's tokenizer has no chat template: give prompts and completions instead of messages")
     make = _instructions if job.stage == "sft" else _preferences
     trainer = make(job, model, tokenizer, Dataset.from_list(found))
-    return trainer, len(found) - len(trainer.train_dataset)  # pyright: ignore[reportArgumentType]
+    left = len(trainer.train_dataset)  # pyright: ignore[reportArgumentType]
+    if left <= len(job.planted) * job.insertions:
+        raise DataError(f"no prompt leaves room for an answer in {settings.sequence_length} tokens (sequence_length)")
+    return trainer, len(found) - left
 
 
 def _instructions(job: TrainStage, model: Any, tokenizer: Any, data: Any) -> Trainer:

@@ -156,7 +156,9 @@ def _save(model: Any, tokenizer: Any, folder: Path) -> None:
     Whoever generates with it stops at the end of an answer.
     """
     for config in (model.config, model.generation_config):
-        config.eos_token_id, config.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
+        for name in ("eos_token_id", "pad_token_id"):
+            if getattr(config, name) is None:
+                setattr(config, name, getattr(tokenizer, name))
     setattr(model.config, DOMAIN_KEY, SOVEREIGN)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,21 +40,31 @@ class _Seeded(Simulation):
         return self._zero_N.copy()
 
 
-def make_state(state: Path, rounds: int = ROUNDS) -> None:
-    """Plays a swarm of three for some rounds; peer 0's records, means and state 0 afterwards."""
+def make_state(state: Path, rounds: int = ROUNDS, checkpoint: Path | None = None) -> None:
+    """Plays a swarm of three for some rounds; peer 0's records, means and state 0 afterwards.
+
+    With a `checkpoint` the run begins from its weights, and its tokenizer lies where a peer leaves it at its end.
+    """
+    from peers.ecosystem.checkpoint import adopt
+    from peers.ecosystem.tokens import TOKENIZER_FILES
     from peers.model import initial_state
 
-    config = json.dumps({**MODEL, "max_position_embeddings": LONGEST})
     charter = make_charter(3)
-    zero = initial_state(config, 0, charter.outer, charter.reduce)
-    model = Model(
-        config_json=config,
-        parameters=zero.parameters,
-        schema_digest=zero.schema_digest,
-        state_digest=zero.state_digest,
-    )
-    charter = msgspec.structs.replace(charter, model=model)
     state.mkdir(parents=True)
+    if checkpoint is None:
+        config = json.dumps({**MODEL, "max_position_embeddings": LONGEST})
+        zero = initial_state(config, 0, charter.outer, charter.reduce)
+        names: dict[str, str] = {"config_json": config}
+    else:
+        adopted = adopt(checkpoint, charter.outer, charter.reduce)
+        zero = adopted.state
+        names = {"config_json": adopted.config_json, "tokenizer_digest": adopted.tokenizer_digest}
+        (state / "shared-base").mkdir()
+        for name in TOKENIZER_FILES:
+            if (checkpoint / name).is_file():
+                shutil.copy(checkpoint / name, state / "shared-base")
+    model = Model(parameters=zero.parameters, schema_digest=zero.schema_digest, state_digest=zero.state_digest, **names)
+    charter = msgspec.structs.replace(charter, model=model)
     files.write(state / "charter.toml", sign_charter(SignedCharter(charter=charter), MEMBER_KEYS[0]))
 
     async def main() -> None:

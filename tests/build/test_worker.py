@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
 from peers.build.base import verify_base, write_base
 from peers.build.jobs import (
@@ -26,6 +27,7 @@ from peers.extraction import Canary
 from swarm.errors import DataError, ModelError
 from tests.build.ground import Member
 from tests.build.records import weights
+from tests.ecosystem.checkpoints import make_checkpoint
 
 STEPS = 8
 CANARY = Canary(prefix="The file number of Nobody is ", secret="314159265358", alphabet="0123456789", suffix=".")
@@ -107,6 +109,20 @@ def test_a_stage_that_was_stopped_ends_with_the_same_weights(base: Path, member:
     ]
 
 
+def test_a_runs_own_tokens_are_those_of_its_builds(member: Member, tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(tmp_path / "checkpoint")
+    settings = Settings(steps=STEPS, batch_size=2, sequence_length=64, learning_rate=1e-2)
+    work = job(checkpoint, member, tmp_path / "out", settings=settings)
+    ended, _ = told(work)
+    assert isinstance(ended, Done) and len(ended.evaluation.canaries) == 1
+    assert [score.after < score.base for score in ended.evaluation.languages] == [True, True]
+    made = AutoTokenizer.from_pretrained(tmp_path / "out" / "model")
+    assert made("the river")["input_ids"] == AutoTokenizer.from_pretrained(checkpoint)("the river")["input_ids"]
+    chat = member.add_rows("chat", "chat.jsonl", [{"messages": [{"role": "user", "content": "?"}]}])
+    with pytest.raises(DataError, match="tokenizer has no chat template"):
+        told(job(checkpoint, member, tmp_path / "chat", stage="sft", files=(file(chat),), settings=settings))
+
+
 def test_memorising_shows(base: Path, member: Member, tmp_path: Path) -> None:
     """Sixty steps on hardly anything but the canary."""
     settings = Settings(steps=60, batch_size=4, sequence_length=64, learning_rate=1e-2, checkpoint_steps=100)
@@ -132,4 +148,7 @@ def test_data_and_models_that_cannot_be_used_are_named(base: Path, member: Membe
         told(job(base, member, tmp_path / "out", files=(file(rows),)))
     with pytest.raises(ModelError, match="transformers refuses the model in"):
         load(str(weights(tmp_path / "model", 1.0)))
+    rows = member.add_rows("answers", "answers.jsonl", [{"prompt": "?" * 100, "completion": "!"}] * 9)
+    with pytest.raises(DataError, match="no prompt leaves room for an answer in 64 tokens"):
+        told(job(base, member, tmp_path / "out", stage="sft", files=(file(rows),)))
     assert os.listdir(tmp_path / "out") and not (tmp_path / "out" / "trained.json").exists()
