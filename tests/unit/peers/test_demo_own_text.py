@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from peers.build.examples import read_lines
+from peers.build.examples import read_examples
 from peers.build.recipe import read_recipe
 from peers.build.record import Base, BuildRecord
 from peers.build.sources import decide, held_out_files, own_languages, read_ground
@@ -127,8 +127,8 @@ def test_examples_are_what_the_trainers_take_and_real_text(ground: Ground) -> No
     assert member.own is not None
     paragraphs = (member.own / "private" / "de.txt").read_text().splitlines()
     french = (member.own / "private" / "fr.txt").read_text().splitlines()
-    instructions = list(read_lines(member.own / "instructions" / "de.jsonl", ("sft",)))
-    preferences = list(read_lines(member.own / "preferences" / "de.jsonl", ("dpo",)))
+    instructions = list(read_examples(member.own / "instructions" / "de.jsonl", "sft"))
+    preferences = list(read_examples(member.own / "preferences" / "de.jsonl", "dpo"))
     assert len(instructions) == len(preferences) == len(paragraphs)
     for example, choice in zip(instructions, preferences, strict=True):
         whole = example["prompt"] + example["completion"]
