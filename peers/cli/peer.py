@@ -98,7 +98,7 @@ def peer(
     from swarm.node.paths import default_state
     from swarm.sovereignty.attestation import Refused, attest
     from swarm.sovereignty.lattice import join_all, restrictions_of
-    from swarm.sovereignty.policy import files_for, find_policy, is_held_out, label_folder, read_policy
+    from swarm.sovereignty.policy import files_for, find_policy, is_held_out, is_silent, label_folder, read_policy
     from swarm.sovereignty.reasons import Reason
     from swarm.sovereignty.uses import Privacy, Use
     from swarm.state.policies import keep_policy
@@ -157,6 +157,8 @@ def peer(
         listen=tuple(listen) if listen else ANY_PORT,
     )
     console = Console(stderr=as_json)
+    for name in sorted({file.dataset.name for file in every if is_silent(file.dataset)}):
+        console.print(f"no quality votes rest on {name}: it is private or under a privacy tier", markup=False)
     last: dict[str, Any] = {
         "peer_id": None,
         "run_id": None,

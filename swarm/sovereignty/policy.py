@@ -188,8 +188,16 @@ def is_held_out(dataset: Dataset) -> bool:
 
     What such a vote may say is the gate's to decide (`Gate.check_verdict`). Data whose word may not leave stays unread.
     """
-    may_vote = restrictions_of(dataset, NONE).votes
-    return may_vote and Use.EVALUATION in dataset.uses and Use.SHARED_BASE not in dataset.uses
+    return _is_for_evaluation_alone(dataset) and restrictions_of(dataset, NONE).votes
+
+
+def is_silent(dataset: Dataset) -> bool:
+    """Whether this data is for evaluation alone, and no vote of this peer may rest on it."""
+    return _is_for_evaluation_alone(dataset) and not restrictions_of(dataset, NONE).votes
+
+
+def _is_for_evaluation_alone(dataset: Dataset) -> bool:
+    return Use.EVALUATION in dataset.uses and Use.SHARED_BASE not in dataset.uses
 
 
 def files_for(labelled: Sequence[LabelledFile], use: Use, *, all_of_them: bool = False) -> tuple[LabelledFile, ...]:

@@ -18,6 +18,7 @@ from swarm.sovereignty.policy import (
     _decode,
     find_policy,
     is_held_out,
+    is_silent,
     label_folder,
     read_policy,
 )
@@ -271,6 +272,8 @@ def test_data_for_evaluation_alone_is_scored_on_if_its_word_may_leave(label: Lab
     is_plain = privacy is Privacy.LICENCE
     assert is_held_out(dataset) == (is_plain and label is not Label.PRIVATE)
     assert is_held_out(msgspec.structs.replace(dataset, votes=True)) == is_plain
+    assert is_silent(dataset) != is_held_out(dataset)
+    assert not is_silent(msgspec.structs.replace(dataset, uses=(Use.EVALUATION, Use.SHARED_BASE)))
     assert not is_held_out(msgspec.structs.replace(dataset, uses=(Use.EVALUATION, Use.SHARED_BASE)))
     assert not is_held_out(msgspec.structs.replace(dataset, uses=(Use.SOVEREIGN_BUILD,)))
 
