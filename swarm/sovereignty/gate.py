@@ -13,9 +13,9 @@ Rules, in order:
      that is masked among enough members (swarm.round.secure) is no single update to whoever gets it.
   4. An aggregate crosses a border only when it holds at least `min_contributors` members, or nobody: then it is zeros.
      What may not cross goes through no relay abroad either, though a relay could not read it.
-  5. A word on a candidate base (`quality` votes) goes to those who take part, unless the held-out data is under a
-     protection, or `private` and its owner has not let votes out. It is one bit; by how many per cent the loss has
-     changed is told only where the data is `open`.
+  5. A word on a candidate base (`quality` votes) goes to those who take part, unless the held-out data is not for
+     evaluation, under a protection, or `private` and its owner has not let votes out. It is one bit; by how many per
+     cent the loss has changed is told only where the data is `open`.
   6. Who watches and takes no part gets records and published figures: in members' runs with a passport only, and no
      loss where the data is `private`.
   7. A metrics service outside the run gets this peer's own figures if the policy names its address, and a loss only of
@@ -254,7 +254,11 @@ class Gate:
         """
         bound = self._scored_on
         denied = None
-        if bound.privacy:
+        if Use.EVALUATION not in bound.uses:
+            denied = self._deny(
+                Reason.PURPOSE_MISMATCH, f"the policy allows {', '.join(sorted(bound.uses))}, not {Use.EVALUATION}"
+            )
+        elif bound.privacy:
             denied = self._deny(
                 Reason.PRIVACY_MISSING, f"no vote is under {' and '.join(sorted(bound.privacy))}, as its data must be"
             )

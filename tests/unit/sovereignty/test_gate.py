@@ -17,7 +17,7 @@ from swarm.sovereignty.labels import Label
 from swarm.sovereignty.lattice import Restrictions
 from swarm.sovereignty.permit import PROTOCOL_KINDS, Kind, Permit
 from swarm.sovereignty.privacy import Budget
-from swarm.sovereignty.uses import Privacy
+from swarm.sovereignty.uses import Privacy, Use
 from swarm.vector.codec import make_codec
 from swarm.vector.grid import Grid
 
@@ -206,9 +206,12 @@ def test_a_verdict_leaves_as_one_bit_and_with_a_figure_for_open_data_only(label:
         (Restrictions(label=Label.PRIVATE, votes=False), "private_data"),
         (Restrictions(privacy=frozenset({Privacy.DP})), "privacy_missing"),
         (Restrictions(privacy=frozenset({Privacy.SECAGG})), "privacy_missing"),
+        (Restrictions(uses=frozenset({Use.SHARED_BASE})), "purpose_mismatch"),
     ],
 )
-def test_no_verdict_leaves_on_private_data_or_data_under_a_protection(bound: Restrictions, code: str) -> None:
+def test_no_verdict_leaves_on_data_that_is_private_protected_or_for_something_else(
+    bound: Restrictions, code: str
+) -> None:
     decided: list[Decision] = []
     made = Gate(region="eu", label=Label.OPEN, min_contributors=1, held_out=bound, decided=decided.append)
     assert code_of(made.check_verdict(round_number=2)) == code
