@@ -105,6 +105,10 @@ class Papers:
         if self._config.passport is not None:
             path = Path(self._config.passport)
             signed = passports.decode(read_document(path, passports.MAX_PASSPORT_BYTES, PassportError))
+            if signed.payload.role != "peer":
+                raise PassportError(
+                    f"{path} is an observer's passport: it is for `tapestry watch` and `dashboard` only"
+                )
             if self._config.jurisdiction not in (None, signed.payload.jurisdiction):
                 raise PassportError(
                     f"the passport says jurisdiction {signed.payload.jurisdiction}, not {self._config.jurisdiction}"

@@ -20,6 +20,8 @@ from tests.integration.processes import tapestry
 from tests.screens.swarm import small_swarm
 
 ROUNDS = KEPT_ROUNDS + 5
+LIMIT_S = 600.0
+"""Of one command, on a machine that is busy with something else."""
 APART = ("unshare", "--user", "--map-root-user", "--net")
 NOTHING_BUT_LOOPBACK = ("sh", "-c", 'test "$(grep -c : /proc/net/dev)" = 1 && exec "$@"', "sh")
 LOADS = """
@@ -50,7 +52,7 @@ def left(crew: Crew, peer: str, bundle: Path) -> dict[str, Any]:
     """A bundle of a peer at work, and what making it has found."""
     papers, state = crew.papers.of(peer), crew[peer].state
     words = ("--out", bundle, "--identity", papers.identity, "--passport", papers.passport, "--json")
-    found = said(tapestry("exit", state, *words))
+    found = said(tapestry("exit", state, *words, limit_s=LIMIT_S))
     assert crew[peer].is_running and found["records"] == found["round"] and found["ledger_entries"] > 0
     assert (found["policies"], found["policies_missing"]) == (1, 0) and found["countersigned_frames"] > 0
     say(f"{peer} left at round {found['round']} with {found['files']} files, {bundle.stat().st_size:,} bytes")
@@ -65,7 +67,7 @@ def checked_alone(crew: Crew, folder: Path, made: dict[str, dict[str, Any]]) -> 
             key: found[key] for key in ("round", "state_digest", "records", "means", "files", "models")
         }
     words = ("exit", "verify", folder / "ada.tar", *run_id(crew), "--witness", crew["bo"].state, "--json")
-    witnessed = said(tapestry(*words))
+    witnessed = said(tapestry(*words, limit_s=LIMIT_S))
     assert witnessed["ledger"] == "witnessed" and witnessed["later_heads"] > 0, "ada trained on after it had left"
     say("both bundles hold without a network, for who knows the run id alone; bo's heads witness ada's ledger")
 

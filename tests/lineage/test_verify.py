@@ -13,6 +13,7 @@ from peers.cli.app import app
 from peers.lineage import dsse
 from peers.lineage import statement as statements
 from peers.lineage.statement import Parent, Stage, Statement
+from swarm.errors import LineageError
 from swarm.identity.key import Identity
 from swarm.identity.peer_id import pre_authentication
 from swarm.node.spending import MARK, SpentMark
@@ -106,6 +107,16 @@ def test_show_prints_the_graph(state: Path, key: Path) -> None:
     text = tapestry("lineage", "show", file)
     assert "state 0 of run simulation" in text and f"Shared Base of round {ROUNDS}" in text and "m1 (eu)" in text
     assert tapestry("lineage", "show", file, "--dot").startswith("digraph lineage {")
+
+
+def test_any_changed_byte_of_a_statement_is_refused(state: Path, key: Path) -> None:
+    whole = signed(state, key).read_bytes()
+    assert dsse.unseal(whole, "it")[0] == ME.peer_id
+    for at in range(0, len(whole), 3):
+        with pytest.raises(LineageError):
+            dsse.unseal(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :], "it")
+        with pytest.raises(LineageError):
+            dsse.unseal(whole[:at], "it")
 
 
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {

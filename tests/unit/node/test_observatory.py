@@ -21,6 +21,7 @@ from swarm.net.calls import Caller
 from swarm.net.memory import MemoryDirectory, run_virtual
 from swarm.net.server import Server
 from swarm.node import observatory as watched
+from swarm.node.announcements import read_announcement
 from swarm.node.observatory import Observatory
 from swarm.node.portrait import Portrait
 from swarm.node.watcher import Watcher, told_by
@@ -28,6 +29,7 @@ from swarm.sovereignty.gate import Gate
 from swarm.sovereignty.labels import Label
 from swarm.sovereignty.ledger import Ledger
 from swarm.sovereignty.permit import Kind
+from swarm.state.roster import read_join
 from swarm.state.run import Run
 from swarm.telemetry.facts import Facts, apply
 from swarm.telemetry.seen import Seen
@@ -169,6 +171,47 @@ def test_an_observer_gets_nothing_that_training_made(request_: wire.Frame, role:
         await simulation.finish()
 
     run_virtual(main())
+
+
+@pytest.mark.parametrize("role", ["peer", "observer"])
+def test_an_observer_has_no_seat_in_a_round_and_no_place_in_the_directory(role: Literal["peer", "observer"]) -> None:
+    run = Run(make_charter(3))
+    shown = papers(run.charter, role=role)
+    join = wire.Join(
+        run_id=run.id,
+        round=1,
+        ballot=wire.Ballot(1, HOST.peer_id),
+        base_digest=bytes(32),
+        passport=shown,
+        contributes=True,
+        dialable=True,
+        tokens=1,
+        up_bps=0,
+        down_bps=0,
+        accepted=None,
+        rules=run.rules.in_force,
+    )
+    entry = wire.Announcement(
+        run_id=run.id,
+        peer=OBSERVER.peer_id,
+        region="eu",
+        passport=shown,
+        addresses=(),
+        round=1,
+        tokens=0,
+        tokens_per_s=0.0,
+        phase="training",
+        at=NOW_S,
+        dialable=True,
+        relays=(),
+    )
+    announced = read_announcement(wire.encode(wire.seal(OBSERVER, entry)), run, NOW_S)
+    if role == "peer":
+        assert read_join(wire.seal(OBSERVER, join), run)[1].peer == OBSERVER.peer_id and announced == entry
+        return
+    assert announced is None
+    with pytest.raises(ProtocolError, match="an observer, who takes no part"):
+        read_join(wire.seal(OBSERVER, join), run)
 
 
 def test_only_an_observer_with_a_passport_is_let_through_to_peers_behind_relays() -> None:
