@@ -9,9 +9,12 @@ from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from swarm.errors import StateError
-from swarm.vector.bounds import Buffer
+
+if TYPE_CHECKING:  # numpy comes with it, and a command line that only writes files needs none
+    from swarm.vector.bounds import Buffer
 
 _WRITES = count()
 _SYNC_EVERY_BYTES = 32 * 1024 * 1024
@@ -37,7 +40,7 @@ def read_file(path: Path) -> bytes | None:
         raise StateError(f"cannot read {path}: {error.strerror}") from None
 
 
-async def write_file(path: Path, parts: Iterable[Buffer], *, mode: int = 0o644) -> None:
+async def write_file(path: Path, parts: "Iterable[Buffer]", *, mode: int = 0o644) -> None:
     """Replaces the file in one step, in a thread, since a disk can be slow.
 
     Raises:
@@ -46,7 +49,7 @@ async def write_file(path: Path, parts: Iterable[Buffer], *, mode: int = 0o644) 
     await asyncio.to_thread(replace_file, path, parts, mode=mode)
 
 
-def replace_file(path: Path, parts: Iterable[Buffer], *, mode: int = 0o644) -> None:
+def replace_file(path: Path, parts: "Iterable[Buffer]", *, mode: int = 0o644) -> None:
     """`write_file` for who can wait: it is synced when this returns. Raises StateError as that does."""
     try:
         _write_now(path, parts, mode)
@@ -60,7 +63,7 @@ def remove_half_written(folder: Path) -> None:
         half_written.unlink()
 
 
-def _write_now(path: Path, parts: Iterable[Buffer], mode: int) -> None:
+def _write_now(path: Path, parts: "Iterable[Buffer]", mode: int) -> None:
     # A name of its own: a write whose task was cancelled goes on in its thread beside the one after it.
     beside = path.with_name(f"{path.name}.{next(_WRITES)}.new")
     try:
