@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 # Order in sets of names decides who is told first: fixed, a failure in virtual time is the same the next time.
 export PYTHONHASHSEED ?= 0
 
-.PHONY: setup check test bench demo chaos sigkills partitions fulldisk soak simulate unequal wan nat canaries egress leaving curves screens clean
+.PHONY: setup check test bench demo chaos sigkills partitions fulldisk soak simulate unequal wan nat canaries ecosystem egress leaving curves screens clean
 
 setup: $(READY)
 
@@ -57,6 +57,9 @@ nat: setup ## one public peer and two behind NATs train together, in network nam
 
 canaries: setup ## secrets planted in the text are looked for in all that leaves and all that is kept, and in the model
 	$(BIN)/python -m tests.canaries
+
+ecosystem: setup ## a Trainer, an Accelerate loop, an adopted checkpoint and metrics services, with real peers (about ten minutes)
+	$(BIN)/python -m tests.ecosystem
 
 egress: setup ## bytes counted by network interfaces beside the ledgers, in network namespaces
 	$(BIN)/python -m tests.egress

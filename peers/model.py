@@ -90,8 +90,9 @@ def adopted_state(path: Path, outer: Outer, reduce: Reduce) -> State0:
 
 
 def write_state0(path: Path, base_N: np.ndarray) -> None:
-    """Writes the base of state 0, as safetensors with one tensor named "base"."""
+    """Writes the base of state 0, as safetensors with one tensor named "base", for everybody to read as the charter is."""
     save_file({"base": torch.from_numpy(base_N)}, path)
+    path.chmod(0o644)
 
 
 def load_vector(model: PreTrainedModel, vector_N: np.ndarray) -> None:

@@ -24,6 +24,7 @@ from swarm.isolation import landlock, levels
 from swarm.isolation.spec import CAUSE
 from swarm.node import walls
 from swarm.node.config import NodeConfig
+from swarm.sovereignty.reasons import Reason
 
 STOP_LIMIT_S = 8.0
 
@@ -46,7 +47,8 @@ class NodeProcess:
             Path(settings.state).mkdir(parents=True, exist_ok=True)
         built = walls.build(settings, temporary, data)
         if required == levels.CONFINED and not built.hide_data:
-            raise PolicyError(levels.refusal(levels.NAMESPACES, built.sentence, required))
+            cause = levels.refusal(levels.NAMESPACES, built.sentence, required)
+            raise PolicyError(cause, Reason.ISOLATION_TOO_LOW)
         self.control, node_end = socket.socketpair()
         self.shared_fd = make_shared_fd()
         config = msgspec.structs.replace(
