@@ -80,7 +80,9 @@ summary { cursor: pointer; font-weight: 600; }
   main { padding-top: 1.25rem; }
   table { font-size: .82rem; }
   thead th { font-size: .76rem; }
-  th, td { padding: .4rem .45rem; }
+  th, td { padding: .4rem .25rem; }
+  th:first-child, td:first-child { padding-left: .45rem; }
+  th:last-child, td:last-child { padding-right: .45rem; }
   figure { padding: .3rem; }
 }
 """

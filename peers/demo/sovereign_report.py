@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from statistics import fmean
 
 from peers.demo import lineage_drawing, page
-from peers.demo.lineage_drawing import STAGE_NAMES
 from peers.demo.page import Html
 from peers.demo.result import Result
 from peers.demo.sovereign_result import Model, OwnStage, Sovereign
@@ -22,17 +21,24 @@ def sovereign_section(result: Result) -> list[Html]:
         *(page.element("p", sentence) for sentence in own_sentences(result)),
         page.element(
             "p",
-            "Held-out bits per byte, lower is better; bold in the languages that a model was trained on. Base is state "
-            "0, untrained. Each model was measured by the confined process that trained it.",
+            "Held-out bits per byte of state 0, of the Shared Base and of each region's own model, bold in the languages "
+            "that it was trained on; lower is better. Measured by the confined processes that trained.",
             "quiet",
         ),
         _scores(own),
         Html("<details><summary>Every stage</summary>"),
+        page.element("p", _STAGES, "quiet"),
         _stages(own),
         Html("</details>"),
         *_lineage(own, result),
         *_evidence(own, result),
     ]
+
+
+_STAGES = (
+    "Losses are in nats per byte; of DPO it is the preference loss, 0.693 before the first step. Exposure is that of "
+    "the planted secret that is remembered best, in bits: chance gives 1.4 on the average."
+)
 
 
 def own_sentences(result: Result) -> list[str]:
@@ -77,7 +83,7 @@ def _scores(own: Sovereign) -> Html:
             *(f"{fmean(score.sovereign[region] for score in figures):.2f}" for region in with_model),
         ]
     )
-    return page.table(["Language", "Base", "Shared Base", *(f"{name}'s own" for name in with_model)], rows, total=True)
+    return page.table(["Language", "Base", "Shared Base", *with_model], rows, total=True)
 
 
 def _figure(value: float, is_own: bool) -> str:
@@ -88,18 +94,19 @@ def _stages(own: Sovereign) -> Html:
     rows = [
         [
             region,
-            STAGE_NAMES.get(stage.name, stage.name),
+            stage.name.upper(),
             _data(stage, model),
-            f"{stage.steps}",
             "-" if stage.loss is None else f"{stage.loss:.3f}",
             _change(stage, model),
             f"{stage.exposure_bits:.1f}",
-            page.element("span", stage.verdict, "good" if stage.verdict == "accepted" else "bad"),
+            page.element("span", "passed", "good")
+            if stage.verdict == "accepted"
+            else page.element("span", "refused", "bad"),
         ]
         for region, model in own.models.items()
         for stage in model.stages
     ]
-    columns = ["Region", "Stage", "Data", "Steps", "Loss", "Own languages", "Exposure, bits", "Gate"]
+    columns = ["Region", "Stage", "Data", "Loss", "Own languages", "Exposure", "Gate"]
     return page.table(columns, rows, text_columns=3)
 
 

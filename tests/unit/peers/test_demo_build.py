@@ -135,7 +135,6 @@ def test_the_page_shows_base_shared_base_and_own_models_per_language(tmp_path: P
     for fact in (
         "What each region takes home",
         "Shared Base",
-        "eu's own",
         "eu's own model needs 3.250 bits per byte in German and French, the Shared Base 3.500: 7.1 % fewer.",
         "3.500 → 3.250",
         "cpt data",
@@ -183,7 +182,7 @@ def test_a_refused_stage_and_a_changed_ledger_are_said() -> None:
     assert "eu's own model needs 4.000 bits per byte in German and French, the Shared Base 3.500: 14.3 % more." in text
     assert "The gate refused stage sft: ko: forgotten." in text
     assert "east-asia has no model of its own. The gate refused stage cpt: a canary." in text
-    assert "\neast-asia's own" not in text
+    assert "LanguageBaseShared Baseeusoutheast-asia" in text
     assert "1 of 4 ledgers changed after the builds had begun." in text
     assert "so the commands had its network" in text
     assert text.count("unchanged") == 3 and "see the ledgers" in text
