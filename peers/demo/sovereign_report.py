@@ -21,8 +21,8 @@ def sovereign_section(result: Result) -> list[Html]:
         *(page.element("p", sentence) for sentence in own_sentences(result)),
         page.element(
             "p",
-            "Held-out bits per byte of state 0, of the Shared Base and of each region's own model, bold in the languages "
-            "that it was trained on; lower is better. Measured by the confined processes that trained.",
+            "Held-out bits per byte of state 0, of the Shared Base and of each region's own model, bold in the "
+            "languages that it was trained on; lower is better. Measured by the confined processes that trained.",
             "quiet",
         ),
         _scores(own),
