@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 # Order in sets of names decides who is told first: fixed, a failure in virtual time is the same the next time.
 export PYTHONHASHSEED ?= 0
 
-.PHONY: setup check test bench demo chaos sigkills partitions fulldisk soak simulate unequal wan nat canaries ecosystem egress leaving curves screens clean
+.PHONY: setup check test bench demo chaos sigkills partitions fulldisk soak simulate unequal wan nat canaries ecosystem egress leaving curves screens pilot clean
 
 setup: $(READY)
 
@@ -76,6 +76,9 @@ bench: setup ## our all-reduce beside hivemind's and gloo's, in one run
 
 screens: setup ## looks at the dashboard in headless Chromium and at the terminal view; takes the README's pictures
 	$(BIN)/python -m tests.screens --out docs/pictures
+
+pilot: setup ## the pilot with every region's own model, to its end, and its page in headless Chromium
+	$(BIN)/python -m tests.pilot --out out/pilot
 
 demo: setup ## three regions train one shared model on this machine
 	$(BIN)/tapestry demo --out out/demo
