@@ -10,6 +10,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,7 +90,7 @@ def run_confined(
         theirs.close()
         os.close(shared_fd)
         try:
-            told = _follow(ours, show)
+            told = follow(ours, show)
         except BaseException:
             process.kill()
             raise
@@ -114,8 +115,12 @@ def remove(folder: Path) -> None:
         raise StateError(f"cannot remove {folder}: {error.strerror}") from None
 
 
-def _follow(ours: socket.socket, show: Callable[[FromWorker], None]) -> list[Confined | Done | Stopped]:
-    """What the worker said, until it has closed its end; the walls and the last word are all that is kept."""
+def follow(ours: socket.socket, show: Callable[[FromWorker], None]) -> list[Confined | Done | Stopped]:
+    """What a worker says, until it has closed its end; the walls and the last word are all that is kept.
+
+    Raises:
+        KeyboardInterrupt: Ctrl+C, unless the worker trains and this is the first; or it has not stopped in time.
+    """
     decoder = msgspec.json.Decoder(FromWorker)
     told: list[Confined | Done | Stopped] = []
     buffer = b""
@@ -123,15 +128,8 @@ def _follow(ours: socket.socket, show: Callable[[FromWorker], None]) -> list[Con
     asked_s: float | None = None
     while True:
         try:
-            if not select.select([ours], [], [], _LOOK_S)[0]:
-                if asked_s is not None and process_s() - asked_s > STOP_LIMIT_S:
-                    raise KeyboardInterrupt
-                continue
-            data = ours.recv(_READ_BYTES)
-            if not data:
-                return told
-            *lines, buffer = (buffer + data).split(b"\n")
-            for line in lines:
+            while b"\n" in buffer:
+                line, buffer = buffer.split(b"\n", 1)
                 message: FromWorker = decoder.decode(line)
                 match message:
                     case Confined() | Done() | Stopped():
@@ -141,8 +139,24 @@ def _follow(ours: socket.socket, show: Callable[[FromWorker], None]) -> list[Con
                     case Step():
                         pass
                 show(message)
+            if select.select([ours], [], [], _LOOK_S)[0]:
+                data = _received(ours)
+                if not data:
+                    return told
+                buffer += data
+            elif asked_s is not None and process_s() - asked_s > STOP_LIMIT_S:
+                raise KeyboardInterrupt
         except KeyboardInterrupt:
             if asked_s is not None or not is_training:
                 raise
             asked_s = process_s()
-            ours.sendall(STOP)
+            with suppress(ConnectionError):  # it has just ended by itself
+                ours.sendall(STOP)
+
+
+def _received(ours: socket.socket) -> bytes:
+    """What comes next; nothing at the end, also where the worker has ended without reading what it was told."""
+    try:
+        return ours.recv(_READ_BYTES)
+    except ConnectionResetError:
+        return b""
