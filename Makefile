@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 # Order in sets of names decides who is told first: fixed, a failure in virtual time is the same the next time.
 export PYTHONHASHSEED ?= 0
 
-.PHONY: setup check test bench demo chaos sigkills partitions fulldisk soak simulate unequal wan nat canaries ecosystem egress leaving curves screens pilot clean
+.PHONY: setup check test bench demo chaos sigkills partitions fulldisk soak simulate unequal wan nat canaries ecosystem egress leaving builds curves screens pilot clean
 
 setup: $(READY)
 
@@ -25,8 +25,9 @@ check: setup ## ruff, pyright, import-linter
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-test: setup ## unit, property, fuzz, fault and integration tests
-	$(BIN)/pytest
+test: setup ## unit, property, fuzz and fault tests, two at a time; then those with whole swarms of processes, one by one
+	$(BIN)/pytest -n 2 --ignore tests/integration
+	$(BIN)/pytest tests/integration
 
 chaos: setup ## thousands of random fault schedules on the in-memory network
 	$(BIN)/python -m tests.chaos.schedules --count 2000
@@ -66,6 +67,9 @@ egress: setup ## bytes counted by network interfaces beside the ledgers, in netw
 
 leaving: setup ## a real peer leaves with a bundle, which is believed without a network, and goes on from it
 	$(BIN)/python -m tests.leaving
+
+builds: setup ## whole Sovereign Builds, killed and gone on with, on a machine whose every packet is counted
+	$(BIN)/python -m tests.build
 
 curves: setup ## loss over 200 rounds of a real training, by codec (about half an hour)
 	$(BIN)/tapestry bench curves --seeds 3 --rounds 200 --out benchmarks/results
