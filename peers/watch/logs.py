@@ -6,16 +6,18 @@ Where commit records lie beside a log, in a state folder, they are verified from
 import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
-from peers.watch.kept import KeptRecords
 from swarm import events
 from swarm.charter import files, signing
 from swarm.clock import unix_s
 from swarm.errors import CharterError, StateError, UsageError
 from swarm.telemetry.seen import Logged, Remark, RunSeen, Seen
+
+if TYPE_CHECKING:
+    from peers.watch.kept import KeptRecords
 
 LOG = "events.jsonl"
 LOOK_EVERY_S = 0.5
@@ -36,7 +38,7 @@ class Logs:
         self._path = path
         self._take = take
         self._logs: dict[Path, _Log] = {}
-        self._records = KeptRecords(take)
+        self._records: KeptRecords | None = None
         self._bad_lines = 0
         self._said: dict[str, str] = {}
 
@@ -53,13 +55,15 @@ class Logs:
             if path not in self._logs:
                 self._logs[path] = _Log(path)
                 self._tell_run(path.with_name("charter.toml"))
-                self._records.add(path.parent)
+                self._look_for_records(path.parent)
         if not found:
             self._remark("logs", f"no {LOG} lies in {self._path} yet")
         elif len(self._logs) == len(found):
             self._remark("logs", "")
-        has_more = self._records.read()
-        self._remark("records", self._records.fault)
+        has_more = False
+        if self._records is not None:
+            has_more = self._records.read()
+            self._remark("records", self._records.fault)
         for log in self._logs.values():
             for seen in log.new():
                 if seen is None:
@@ -69,6 +73,15 @@ class Logs:
                     self._take(seen)
             has_more |= log.has_more
         return has_more
+
+    def _look_for_records(self, folder: Path) -> None:
+        if not (folder / "records").is_dir():
+            return
+        if self._records is None:
+            from peers.watch.kept import KeptRecords  # verifying takes two seconds of imports
+
+            self._records = KeptRecords(self._take)
+        self._records.add(folder)
 
     def _find(self) -> Iterator[Path]:
         if self._path.is_file():
