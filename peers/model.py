@@ -90,7 +90,7 @@ def adopted_state(path: Path, outer: Outer, reduce: Reduce) -> State0:
 
 
 def write_state0(path: Path, base_N: np.ndarray) -> None:
-    """Writes the base of state 0, as safetensors with one tensor named "base", for everybody to read as the charter is."""
+    """Writes the base of state 0, as safetensors with one tensor named "base"; readable for all, like the charter."""
     save_file({"base": torch.from_numpy(base_N)}, path)
     path.chmod(0o644)
 
