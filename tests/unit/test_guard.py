@@ -93,8 +93,10 @@ def test_nothing_is_unpickled_or_evaluated(path: Path) -> None:
 
 SECRETS = sorted(
     path
-    for place in ("swarm/identity", "swarm/round/secure", "swarm/vector/masks.py", "swarm/vector/secure_codes.py")
-    + tuple(f"peers/privacy/{name}.py" for name in ("keystream", "records", "loop", "account"))
+    for place in (
+        *("swarm/identity", "swarm/round/secure", "swarm/vector/masks.py", "swarm/vector/secure_codes.py"),
+        *(f"peers/privacy/{name}.py" for name in ("keystream", "records", "loop", "account")),
+    )
     for path in ((ROOT / place).rglob("*.py") if (ROOT / place).is_dir() else [ROOT / place])
 )
 """Files that draw keys, masks, noise or batches that must be nobody's to guess."""
