@@ -22,7 +22,7 @@ from tests.screens import chromium
 from tests.screens.__main__ import CONTRAST
 
 ROUNDS = 4
-LIMIT_S = 900.0
+LIMIT_S = 1800.0
 LEAST_GAIN = 0.01
 """Bits per byte that an own model saves in its own languages, on the average."""
 SHOTS = (("wide", 1280, False), ("wide-dark", 1280, True), ("390", 390, False), ("390-dark", 390, True))
