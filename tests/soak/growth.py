@@ -6,6 +6,7 @@ median of all slopes between two samples), which a few bursts do not move.
 
 import os
 import statistics
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -63,6 +64,16 @@ def usage(pid: int) -> Usage | None:
     fields = [line.split() for line in rollup.splitlines()[1:]]
     private = sum(int(words[1]) for words in fields if words[0] in ("Private_Clean:", "Private_Dirty:"))
     return Usage(1024 * private, descriptors) if private else None
+
+
+def beyond(kept: Sequence[tuple[float, float]], due: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """How much more was kept at each instant than was due at that time; never less than 0. Both in order of time."""
+    instants = [at for at, _ in due]
+    found: list[tuple[float, float]] = []
+    for at, value in kept:
+        place = bisect_right(instants, at)
+        found.append((at, max(0.0, value - (due[place - 1][1] if place else 0.0))))
+    return found
 
 
 def trend(samples: Sequence[tuple[float, float]]) -> Trend | None:

@@ -11,9 +11,12 @@ WARM_UP_S = 60.0
 """Of the churn: buffers, caches and routing tables fill."""
 SHORTEST_JUDGED_S = 300.0
 """A shorter churn shows its lines and judges nobody by them: a daemon's heap takes minutes to find its size."""
-MEMORY, DESCRIPTORS, RECORDS = "MiB", "descriptors", "directory records"
+MEMORY, DESCRIPTORS, RECORDS = "MiB", "descriptors", "directory records beyond those of peers seen lately"
 BOUNDS = {MEMORY: Bound(8.0, 0.1), DESCRIPTORS: Bound(8.0, 0.1), RECORDS: Bound(8.0, 0.1)}
-"""Of private memory, of open file descriptors, and of records kept for the directory."""
+"""Of private memory, of open file descriptors, and of records that nobody who lives, or lived lately, has announced:
+how many of the others a peer keeps changes with everybody who comes, since those nearest to a key keep it."""
+KEPT = "directory records"
+"""Shown only."""
 
 Samples = Mapping[tuple[str, str], Sequence[tuple[float, float]]]
 """By whose and what (a key of BOUNDS): Unix seconds and value."""
@@ -79,7 +82,7 @@ def growth(samples: Samples, plan: Plan) -> Growth:
         if line is None:
             continue
         found.trends[f"{whose}, {what}"] = line
-        if 60 * plan.minutes >= SHORTEST_JUDGED_S and BOUNDS[what].is_broken(line):
+        if 60 * plan.minutes >= SHORTEST_JUDGED_S and what in BOUNDS and BOUNDS[what].is_broken(line):
             found.grown.append(f"{whose}, {what}: {line}")
     return found
 

@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from swarm.node.presence import ANNOUNCEMENT_LIFETIME_S
 from tests.soak.attribution import Attribution
 from tests.soak.crew import Crew
 from tests.soak.goodput import Goodput, goodput, longest_gap_s, overlap_s
-from tests.soak.growth import usage
-from tests.soak.outcome import DESCRIPTORS, MEMORY, RECORDS, Outcome, Plan, growth
+from tests.soak.growth import beyond, usage
+from tests.soak.outcome import DESCRIPTORS, KEPT, MEMORY, RECORDS, Outcome, Plan, growth
 from tests.soak.papers import Papers
-from tests.soak.schedule import PARTS, Join, Kill, Stand, decide, majority, pause_s
+from tests.soak.schedule import PARTS, Join, Kill, Stand, crowded, decide, majority, pause_s
 from tests.soak.watch import Watch
 
 ELDERS = 2
@@ -28,6 +29,10 @@ OUTAGE_S = 10.0
 """How long nobody may commit while the majority is dead."""
 DEATH_S = 30.0
 SAMPLE_EVERY_S = 5.0
+RECORD_LIFE_S = ANNOUNCEMENT_LIFETIME_S + 15.0
+"""How long after its last announcement a peer's records may still be counted by who keeps them."""
+RECORDS_PER_PEER = 2
+"""One stored, and one in the cache."""
 TICK_S = 0.2
 STALL_S = 2.0
 """From one tick to the next, beyond what was asked: the machine or its disk stood still, for everybody."""
@@ -61,6 +66,10 @@ class Soak:
         self._stalls: list[tuple[float, float]] = []
         """Unix seconds from and to."""
         self._front = 0
+        self._seen: dict[str, float] = {}
+        """By peer: when it was last alive, in Unix seconds."""
+        self._due: list[tuple[float, float]] = []
+        """How many directory records somebody may keep, over time."""
 
     def run(self) -> Outcome:
         """Raises AssertionError with what did not hold."""
@@ -75,7 +84,9 @@ class Soak:
             settled_s = self._until_together(SETTLE_S)
             self._mark()
             for name in sorted(self._elders):
-                self._samples[name, RECORDS] = [(at, float(kept)) for at, kept in self._watch.records.get(name, ())]
+                kept = [(at, float(records)) for at, records in self._watch.records.get(name, ())]
+                self._samples[name, KEPT] = kept
+                self._samples[name, RECORDS] = beyond(kept, self._due)
             return Outcome(
                 calm=calm,
                 churn=churn,
@@ -189,13 +200,23 @@ class Soak:
         while self._undisturbed_s(began) < GATHER_S:
             self._until_round_after(self._watch.front, "a commit before a majority dies")
             stand = self._stand()
-            # Once everybody is in: votes cast before may still commit the next round, whose roster votes after it.
-            doomed = majority(self._draw, stand) if stand.electors == stand.alive else None
+            if stand.electors != stand.alive:
+                continue  # votes cast before may still commit the next round, whose roster votes after it
+            doomed = majority(self._draw, stand)
             if doomed is not None:
                 return doomed
+            self._exchange(stand)
         raise SoakError(
             f"not within {GATHER_S:.0f} s: a roster of everybody whose majority is not the elders: {self._stand()}"
         )
+
+    def _exchange(self, stand: Stand) -> None:
+        """The elders and the witness are a majority, since too few members are there: somebody of another one comes."""
+        victim = crowded(stand)
+        if victim is not None:
+            self._crew.kill(victim)
+            self._kills["to make room"] += 1
+            self._join(None)
 
     def _until_together(self, limit_s: float) -> float:
         """Waits for a round that every living peer commits from now on; how long it took."""
@@ -261,6 +282,9 @@ class Soak:
         if now - self._ticked > 2 * wait_s + STALL_S:
             self._stalls.append((self._ticked, now))
         self._ticked = now
+        self._seen |= dict.fromkeys(self._crew.alive, now)
+        lately = sum(at > now - RECORD_LIFE_S for at in self._seen.values())
+        self._due.append((now, float(RECORDS_PER_PEER * lately)))
         now_s = time.monotonic()
         if self._watch.front > self._front:
             self._front, self._progress = self._watch.front, time.time()

@@ -7,6 +7,7 @@ counts them (`swarm.state.voices`): a member has one, however many peers it brin
 """
 
 import random
+from collections import Counter
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
@@ -110,6 +111,12 @@ def majority(draw: random.Random, stand: Stand) -> list[str] | None:
         if not stand.has_quorum(left - (set(doomed) - {name})):
             doomed.remove(name)
     return doomed
+
+
+def crowded(stand: Stand) -> str | None:
+    """Who can be spared, is no elder, and is one of most peers of its member; None if nobody can be spared."""
+    sizes = Counter(stand.members[name] for name in stand.alive)
+    return max(stand.unneeded - stand.elders, key=lambda name: (sizes[stand.members[name]], name), default=None)
 
 
 def _pick(names: Set[str], share: float) -> str | None:

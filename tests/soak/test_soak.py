@@ -6,8 +6,8 @@ import pytest
 
 from swarm import events
 from tests.soak.goodput import goodput, longest_gap_s
-from tests.soak.growth import Bound, trend
-from tests.soak.schedule import Join, Kill, Stand, decide, majority
+from tests.soak.growth import Bound, beyond, trend
+from tests.soak.schedule import Join, Kill, Stand, crowded, decide, majority
 from tests.soak.watch import DivergedError, Watch
 
 NAMES = [f"p{number}" for number in range(8)]
@@ -61,6 +61,14 @@ def test_a_majority_is_as_many_as_leave_no_quorum() -> None:
     # Seven electors and a witness: four votes are one too few.
     assert doomed is not None and not ELDERS & set(doomed) and len(doomed) == 4
     assert majority(random.Random(1), _stand(NAMES[:3], NAMES[:3])) is None
+
+
+def test_where_the_elders_are_a_majority_whoever_is_one_of_many_makes_room() -> None:
+    members = {name: "first" if name in NAMES[:3] else "second" for name in NAMES}
+    stand = _stand(NAMES[:6], NAMES[:6], members=members)
+    assert majority(random.Random(1), stand) is None
+    assert crowded(stand) == NAMES[5]
+    assert crowded(_stand(NAMES[:2], NAMES[:2], members=members)) is None
 
 
 def test_voices_are_the_members_and_not_the_peers() -> None:
@@ -126,6 +134,12 @@ def test_half_a_line_is_passed_over_and_read_when_it_is_whole(watch: Watch, tmp_
     path.write_bytes(line)
     watch.look()
     assert watch.front == 1
+
+
+def test_records_are_judged_by_the_peers_that_may_have_announced_them() -> None:
+    due = [(10.0, 4.0), (20.0, 12.0), (30.0, 6.0)]
+    kept = [(5.0, 1.0), (12.0, 4.0), (19.0, 9.0), (25.0, 12.0), (31.0, 30.0)]
+    assert beyond(kept, due) == [(5.0, 1.0), (12.0, 0.0), (19.0, 5.0), (25.0, 0.0), (31.0, 24.0)]
 
 
 def test_growth_is_told_from_noise_bursts_and_a_level_reached() -> None:
