@@ -24,10 +24,14 @@ def policy_path(state: Path, digest: str) -> Path:
 def keep_policy(state: Path, rules: Policy) -> None:
     """Keeps the file that `rules` were read from; the built-in policy has none. Raises StateError."""
     path = policy_path(state, rules.digest)
-    if rules.digest == OPEN_ONLY.digest or path.exists():
+    if rules.digest == OPEN_ONLY.digest:
         return
-    with told(path):
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            return
+    except OSError as error:
+        raise StateError(f"cannot use the state folder {state}: {error.strerror}") from None
     with told(Path(rules.origin)):
         data = Path(rules.origin).read_bytes()
     replace_file(path, [data], mode=_OWNER_ONLY)
