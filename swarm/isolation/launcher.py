@@ -34,7 +34,7 @@ _MAX_SPEC_BYTES = 1 << 24
 _ALLOW_NAMESPACES = (
     "allow them (kernel.unprivileged_userns_clone = 1, user.max_user_namespaces above 0, "
     "kernel.apparmor_restrict_unprivileged_userns = 0; "
-    "in a container: a seccomp profile that permits unshare and mount)"
+    "in a container: a seccomp profile that permits unshare and mount, and nothing mounted over parts of /proc)"
 )
 
 
