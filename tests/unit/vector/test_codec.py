@@ -112,7 +112,7 @@ def test_bfloat16_is_the_nearest_and_of_two_the_even_one() -> None:
 @pytest.mark.parametrize(
     ("codec", "most"),
     [(Int8Block(128), 0.0066), (Int4Block(64), 0.109), (Bfloat16Codec(), 0.0017)],
-    ids=lambda x: str(x),
+    ids=["int8", "int4", "bfloat16"],
 )
 def test_rms_error_on_a_gaussian(codec: Codec, most: float) -> None:
     values = gaussian(262_144)
