@@ -109,6 +109,22 @@ def test_a_stage_that_was_stopped_ends_with_the_same_weights(base: Path, member:
     ]
 
 
+@pytest.mark.parametrize(("stage", "method"), [("sft", "lora"), ("dpo", "full")])
+def test_answers_and_preferences_go_on_as_well(
+    base: Path, member: Member, tmp_path: Path, stage: str, method: str
+) -> None:
+    answers = {"sft": {"completion": "Ja, gewiss."}, "dpo": {"chosen": "Ja, gewiss.", "rejected": "Nein."}}[stage]
+    rows = member.add_rows("rows", "rows.jsonl", [{"prompt": f"Frage {n}: ", **answers} for n in range(20)])
+    settings = Settings(steps=5, batch_size=2, sequence_length=64, learning_rate=1e-3, checkpoint_steps=2)
+    more = {"stage": stage, "method": method, "files": (file(rows),), "settings": settings}
+    whole, _ = told(job(base, member, tmp_path / "whole", **more))
+    steps = iter((False, False, True))
+    stopped, _ = told(job(base, member, tmp_path / "parts", **more), lambda: next(steps))
+    assert stopped == Stopped(step=3)
+    assert told(job(base, member, tmp_path / "parts", **more))[0] == whole
+    assert weights_digest(tmp_path / "whole" / "model") == weights_digest(tmp_path / "parts" / "model")
+
+
 def test_a_runs_own_tokens_are_those_of_its_builds(member: Member, tmp_path: Path) -> None:
     checkpoint = make_checkpoint(tmp_path / "checkpoint")
     settings = Settings(steps=STEPS, batch_size=2, sequence_length=64, learning_rate=1e-2)
