@@ -10,7 +10,7 @@ from peers.demo import page, plots
 from peers.demo.page import Html
 from peers.demo.privacy_report import in_words, privacy_section
 from peers.demo.result import Result
-from peers.demo.sovereign_report import sovereign_section
+from peers.demo.sovereign_report import saved_percent, sovereign_section
 from peers.demo.summary import (
     LANGUAGE_NAMES,
     averages,
@@ -112,9 +112,13 @@ def _headline(result: Result) -> list[Html]:
         ]
     if result.privacy is not None:
         epsilons = [peer.spent.epsilon for peer in result.privacy.peers.values() if peer.spent is not None]
-        values.append((in_words(result.privacy.tier).partition(": ")[2], "tier in force"))
+        tier, _, meaning = in_words(result.privacy.tier).partition(": ")
+        values.append((meaning, tier))
         if epsilons:
             values.append(("ε spent, at most", f"{max(epsilons):.2f}"))
+    if result.sovereign is not None and (saved := saved_percent(result.sovereign)) is not None:
+        change = "fewer" if saved >= 0 else "more"
+        values.append((f"{change} bits per byte, own models in their own languages", _percent(abs(saved))))
     if not equal:
         parts.append(page.element("p", page.element("span", "The peers do not hold the same Shared Base.", "bad")))
     return [*parts, page.tiles(values)]

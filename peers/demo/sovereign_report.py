@@ -45,14 +45,13 @@ def own_sentences(result: Result) -> list[str]:
     """What the builds came to, in a few words."""
     if result.sovereign is None:
         return []
-    scores, said = result.sovereign.bits_per_byte, list[str]()
+    said: list[str] = []
     for region, model in result.sovereign.models.items():
         refused = [f"The gate refused stage {each.name}: {'; '.join(each.reasons)}." for each in _refused(model)]
         if not model.accepted:
             said += [f"{region} has no model of its own. {refused[0]}"]
             continue
-        mine = fmean(scores[language].sovereign[region] for language in model.own)
-        shared = fmean(scores[language].shared for language in model.own)
+        shared, mine = _own_languages(result.sovereign, region)
         percent = 100 * (1 - mine / shared)
         change = f"{abs(percent):.1f} % {'fewer' if percent >= 0 else 'more'}"
         said.append(
@@ -61,6 +60,18 @@ def own_sentences(result: Result) -> list[str]:
         )
         said += refused
     return said
+
+
+def saved_percent(own: Sovereign) -> float | None:
+    """By how many per cent own models need fewer bits in their own languages, averaged over them; None without any."""
+    pairs = [_own_languages(own, region) for region, model in own.models.items() if model.accepted]
+    return fmean(100 * (1 - mine / shared) for shared, mine in pairs) if pairs else None
+
+
+def _own_languages(own: Sovereign, region: str) -> tuple[float, float]:
+    """Bits per byte of the Shared Base and of a region's own model, averaged over that model's own languages."""
+    scores = [own.bits_per_byte[language] for language in own.models[region].own]
+    return fmean(score.shared for score in scores), fmean(score.sovereign[region] for score in scores)
 
 
 def _scores(own: Sovereign) -> Html:

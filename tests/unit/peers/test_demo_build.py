@@ -133,6 +133,7 @@ def test_the_page_shows_base_shared_base_and_own_models_per_language(tmp_path: P
     )
     html, text = path.read_text("utf-8"), readable(path)
     for fact in (
+        "fewer bits per byte, own models in their own languages7.1 %",
         "What each region takes home",
         "Shared Base",
         "eu's own model needs 3.250 bits per byte in German and French, the Shared Base 3.500: 7.1 % fewer.",

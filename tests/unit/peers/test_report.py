@@ -9,7 +9,7 @@ import pytest
 
 from peers.demo import plots, summary
 from peers.demo.report import headline, write_report
-from peers.demo.result import LanguageScore, Result, RoundRecord
+from peers.demo.result import LanguageScore, PrivacyOfRun, Result, RoundRecord
 
 EU, ASIA, SEA, LATE = (f"12D3KooW{name * 11}" for name in ("EuEu", "JpKr", "ViId", "Late"))
 DIGEST = "ab" * 32
@@ -214,9 +214,11 @@ def test_a_run_with_nothing_to_show_still_has_a_report(tmp_path: Path) -> None:
         report="",
         seconds=3.0,
         regions={},
+        privacy=PrivacyOfRun(tier="licence", peers={}),
     )
     path = write_report(document(result), tmp_path)
     assert "The run was not scored" in path.read_text("utf-8")
+    assert "<dt>licence gates and audit</dt><dd>tier 1</dd>" in path.read_text("utf-8")
     assert list(tmp_path.glob("*.png")) == []
 
 
