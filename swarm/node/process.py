@@ -54,7 +54,6 @@ from swarm.node.private_training import PrivateTraining
 from swarm.node.reach import Reach, Reaching
 from swarm.node.reports import Reports
 from swarm.node.shared import SharedVectors
-from swarm.node.sinks.base import Author
 from swarm.node.sinks.services import Services
 from swarm.node.spawn import write_cause
 from swarm.node.startup import Startup
@@ -95,7 +94,7 @@ class Node:
         self._engine_for_progress: Engine | None = None
         self._portrait: Portrait | None = None
         """What this peer publishes of itself, once there is a run."""
-        self._services = Services(self._say)
+        self._services = Services(config.services, self._ledger, self._say)
         self._private = None if config.dp is None else PrivateTraining(config.dp, self._state, self._sink)
         self._reports = Reports(self._sink, self._startup, self._private)
         self._keeping: list[asyncio.Task[None]] = []
@@ -236,9 +235,7 @@ class Node:
         gate = session.make_gate(self._config, run, payload.region, self._ledger, budget)
         self._reports.judged_by(gate)
         session.begin(self._config, self._ledger, store, payload.member, self._sink)
-        author = Author(run.id, run.charter.run.name, self._identity.peer_id, payload.region)
-        self._services.open(self._config.services, gate, self._ledger, author)
-        self._stack.push_async_callback(self._services.close)
+        self._stack.push_async_callback(self._services.open(gate, run, self._identity.peer_id, payload.region))
         door = AuditedTransport(transport, self._ledger, gate.standing)
         caller = Caller(door, wire.Hello(run.id, passports.encode(passport)))
         relayed = Relayed(transport, caller, self._identity, run.id)

@@ -2,12 +2,13 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NoReturn
 from urllib.parse import parse_qsl, urlsplit
 
 from swarm import events
 from swarm.clock import unix_s
+from swarm.identity.peer_id import PeerId
 from swarm.net.web import AuditedWeb, HttpWeb, parse_address
 from swarm.node.config import Service
 from swarm.node.sinks.base import Author, Client
@@ -16,6 +17,7 @@ from swarm.node.sinks.trackio import Trackio
 from swarm.node.sinks.wandb import Wandb
 from swarm.sovereignty.gate import Denied, Gate
 from swarm.sovereignty.ledger import Ledger
+from swarm.state.run import Run
 from swarm.telemetry.figures import Tally
 
 WANDB_KEY = "WANDB_API_KEY"
@@ -33,26 +35,30 @@ def key_of(kind: str, environment: Mapping[str, str]) -> str:
 class Services:
     """All of one peer's. Give `see` every event."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, services: Sequence[Service], ledger: Ledger, say: Callable[[str], None]) -> None:
+        self._services = services
+        self._ledger = ledger
         self._say = say
         self._gate: Gate | None = None
         self._tally = Tally()
         self._reporters: list[Reporter] = []
         self._tasks: list[asyncio.Task[NoReturn]] = []
 
-    def open(self, services: tuple[Service, ...], gate: Gate, ledger: Ledger, author: Author) -> None:
-        """Asks the gate for each, and starts those it allows."""
+    def open(self, gate: Gate, run: Run, peer: PeerId, region: str) -> Callable[[], Awaitable[None]]:
+        """Asks the gate for each, and starts those it allows; what is returned closes them."""
         self._gate = gate
-        for each in services:
+        author = Author(run.id, run.charter.run.name, peer, region)
+        for each in self._services:
             address = parse_address(each.address)
             permit = gate.check_figures(address=address.origin)
             if isinstance(permit, Denied):
                 self._say(permit.reason)
                 continue
-            web = AuditedWeb(HttpWeb(address), ledger, permit)
+            web = AuditedWeb(HttpWeb(address), self._ledger, permit)
             reporter = Reporter(f"{each.kind} at {address.origin}", client_of(each, author), web, self._say)
             self._reporters.append(reporter)
             self._tasks.append(asyncio.create_task(reporter.run()))
+        return self._close
 
     @property
     def tasks(self) -> tuple[asyncio.Task[NoReturn], ...]:
@@ -67,7 +73,7 @@ class Services:
             for reporter in self._reporters:
                 reporter.tell(figures)
 
-    async def close(self) -> None:
+    async def _close(self) -> None:
         """Sends what waits, for a short while."""
         for task in self._tasks:
             task.cancel()
