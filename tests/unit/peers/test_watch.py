@@ -1,17 +1,8 @@
 """The terminal view: its tables, in textual's own harness and through a terminal emulator, and the sources it reads."""
 
 import asyncio
-import os
-import pty
-import signal
-import struct
-import subprocess
-import sys
-import termios
-from fcntl import ioctl
 from pathlib import Path
 
-import pyte
 import pytest
 from textual.widgets import DataTable
 
@@ -56,46 +47,6 @@ def test_every_peer_region_and_round_has_a_line(tmp_path: Path) -> None:
         app.raise_failure()
 
     asyncio.run(main())
-
-
-def test_a_terminal_shows_it_and_q_leaves(tmp_path: Path) -> None:
-    """`tapestry watch` itself, on a pseudo-terminal, read back through a terminal emulator."""
-    folder = write_logs(tmp_path, story())
-    controller, terminal = pty.openpty()
-    ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
-    watching = subprocess.Popen(
-        [sys.executable, "-m", "peers", "watch", "--events", str(folder)],
-        stdin=terminal,
-        stdout=terminal,
-        stderr=terminal,
-        env={**os.environ, "TERM": "xterm-256color"},
-        start_new_session=True,
-    )
-    os.close(terminal)
-    screen = pyte.Screen(COLUMNS, LINES)
-    stream = pyte.ByteStream(screen)
-    try:
-        signal.alarm(LIMIT_S)  # a read that never returns fails the test
-        while not all(words in "\n".join(screen.display) for words in ("round 4", "3 peers", "asia", f"{4:064x}"[:12])):
-            stream.feed(os.read(controller, 65_536))
-        text = "\n".join(screen.display)
-        assert "ada" in text and "confined" in text and "1 frames refused" in text and "from \\ to" in text
-        os.write(controller, b"q")
-        _drain(controller)
-        assert watching.wait(LIMIT_S) == 0
-    finally:
-        signal.alarm(0)
-        watching.kill()
-        watching.wait()
-        os.close(controller)
-
-
-def _drain(controller: int) -> None:
-    try:
-        while os.read(controller, 65_536):
-            pass
-    except OSError:
-        return  # the other end is closed
 
 
 def test_a_swarm_that_cannot_be_reached_is_a_sentence(tmp_path: Path) -> None:
