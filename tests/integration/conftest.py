@@ -43,9 +43,8 @@ class Bootstrap:
         return json.loads(running.stdout)["join"]
 
     def kill(self) -> None:
-        if self.running is not None and self.running.is_running:
-            self.running.process.kill()
-            self.running.process.wait()
+        if self.running is not None:
+            self.running.kill()
 
 
 class Crew:
@@ -69,6 +68,8 @@ class Crew:
     def muster(self) -> "Crew":
         """Starts whoever does not run and waits until the three have committed a round together."""
         self.bootstrap.start()
+        for name in self.peers.keys() - self.papers.members:
+            self.peers.pop(name).kill()  # what a failed test left running
         fresh = [n for n in self.papers.members if n not in self.peers or not self.peers[n].is_running]
         for name in fresh:
             self.start(name)
@@ -82,9 +83,7 @@ class Crew:
 
     def end(self) -> None:
         for peer in self.peers.values():
-            if peer.is_running:
-                peer.process.kill()
-                peer.process.wait()
+            peer.kill()
 
 
 @pytest.fixture(scope="session")

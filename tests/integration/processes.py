@@ -74,6 +74,12 @@ class Running:
             self.process.send_signal(number)
         return self.process.wait(limit_s)
 
+    def kill(self) -> None:
+        """Ends it, if it runs, with SIGKILL, and waits."""
+        if self.is_running:
+            self.process.kill()
+            self.process.wait()
+
     def child(self, name: str) -> int:
         """The process id of the node ("swarm.node"), the trainer ("peers.trainer") or the daemon ("p2pd")."""
         found = [pid for pid in descendants(self.pid) if name in command_line(pid)]
