@@ -51,3 +51,12 @@ def thread_cpu_s() -> float:
 def pause_s(seconds: float) -> None:
     """Blocks this thread; for synchronous supervisors only, never inside a protocol."""
     time.sleep(seconds)
+
+
+def thread_busy_s() -> float:
+    """Seconds this thread has used a processor or, where the system says so, waited for one."""
+    try:
+        ran_ns, waited_ns, _ = Path("/proc/thread-self/schedstat").read_text().split()
+    except FileNotFoundError:
+        return time.thread_time()
+    return (int(ran_ns) + int(waited_ns)) / 1e9

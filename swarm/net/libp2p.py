@@ -15,7 +15,7 @@ from hivemind.p2p.p2p_daemon_bindings.utils import P2PDaemonError
 from hivemind.utils.multiaddr import Multiaddr as HivemindMultiaddr
 from multiaddr import Multiaddr
 
-from swarm.clock import monotonic_s
+from swarm.clock import monotonic_s, thread_busy_s
 from swarm.errors import ProtocolError
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
@@ -161,7 +161,7 @@ class LibP2PTransport:
         return self.lanes.meter.rates_bps
 
     async def measure(self) -> None:
-        await self.lanes.meter.measure(monotonic_s)
+        await self.lanes.meter.measure(monotonic_s, thread_busy_s)
 
     async def _ask_ticket(self, peer: PeerId) -> Ticket:
         try:

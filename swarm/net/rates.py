@@ -1,7 +1,8 @@
 """What this machine's link carries, measured in use: the most bytes acknowledged, and received, in half a second.
 
 The kernel counts both per connection (`TCP_INFO`); what a peer wrote into a buffer, or read out of one, says nothing
-about its link. Rounds too short to fill half a second measure nothing, and need no rate.
+about its link. Rounds too short to fill half a second measure nothing, and need no rate. Nor do those in which a fast
+peer's processor was the limit: what it carried then follows from what it owned, and would let it own still more.
 """
 
 import asyncio
@@ -14,6 +15,10 @@ from contextlib import suppress
 _SAMPLE_S = 0.1
 _WINDOW_SAMPLES = 5
 _KEPT_ROUNDS = 3
+_BUSY = 0.7
+"""A thread that worked, or waited for a processor, for more of a window than this was the limit, and not its link."""
+_SLOW_BYTES_PER_S = 100_000_000 / 8
+"""At most so much through a busy processor is a slow peer's, which must own less, whatever its link."""
 _TCP_INFO_BYTES = 208
 _ACKED_AND_RECEIVED = struct.Struct("=QQ")
 _ACKED_OFFSET = 120
@@ -54,24 +59,29 @@ class Meter:
         down = max((peak[1] for peak in self._peaks), default=0.0)
         return int(8 * up), int(8 * down)
 
-    async def measure(self, now_s: Callable[[], float]) -> None:
-        """Measures one round until cancelled; what it found then counts as that round's."""
-        window: deque[tuple[float, int, int]] = deque(maxlen=_WINDOW_SAMPLES + 1)
+    async def measure(self, now_s: Callable[[], float], busy_s: Callable[[], float]) -> None:
+        """Measures one round until cancelled; what it found then counts as that round's.
+
+        `busy_s` is what this thread has used of processors, or waited for them, so far.
+        """
+        window: deque[tuple[float, float, int, int]] = deque(maxlen=_WINDOW_SAMPLES + 1)
         up_total = down_total = 0
         best_up = best_down = 0.0
         self._take()
-        window.append((now_s(), 0, 0))
+        window.append((now_s(), busy_s(), 0, 0))
         try:
             while True:
                 await asyncio.sleep(_SAMPLE_S)
                 up, down = self._take()
                 up_total, down_total = up_total + up, down_total + down
-                window.append((now_s(), up_total, down_total))
+                window.append((now_s(), busy_s(), up_total, down_total))
                 if len(window) > _WINDOW_SAMPLES:
-                    then_s, then_up, then_down = window[0]
+                    then_s, then_busy_s, then_up, then_down = window[0]
                     lasted_s = window[-1][0] - then_s
-                    best_up = max(best_up, (up_total - then_up) / lasted_s)
-                    best_down = max(best_down, (down_total - then_down) / lasted_s)
+                    up_rate, down_rate = (up_total - then_up) / lasted_s, (down_total - then_down) / lasted_s
+                    is_busy = window[-1][1] - then_busy_s > _BUSY * lasted_s
+                    if not is_busy or max(up_rate, down_rate) <= _SLOW_BYTES_PER_S:
+                        best_up, best_down = max(best_up, up_rate), max(best_down, down_rate)
         finally:
             if best_up and best_down:
                 self._peaks.append((best_up, best_down))

@@ -34,10 +34,13 @@ def watched(meter: Meter) -> FakeSocket:
     return made
 
 
-async def measure(meter: Meter, flow: list[tuple[int, int]], *sockets: FakeSocket) -> None:
-    """Lets bytes flow over all sockets, a pair (up, down) for each tenth of a second, while the meter measures."""
+async def measure(meter: Meter, flow: list[tuple[int, int]], *sockets: FakeSocket, busy: float = 0.3) -> None:
+    """Lets bytes flow over all sockets, a pair (up, down) for each tenth of a second, while the meter measures.
+
+    `busy` is which part of the time the thread works or waits for a processor.
+    """
     loop = asyncio.get_running_loop()
-    measuring = asyncio.create_task(meter.measure(loop.time))
+    measuring = asyncio.create_task(meter.measure(loop.time, lambda: busy * loop.time()))
     await asyncio.sleep(0)
     for up, down in flow:
         for connection in sockets:
@@ -102,6 +105,19 @@ def test_the_best_of_the_last_three_rounds_counts() -> None:
             await measure(meter, [(size, size)] * 8, connection)
             seen.append(round(meter.rates_bps[0] / 8_000_000, 2))
         assert seen == [0.5, 0.5, 0.5, 0.1]
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize(("per_tenth", "is_counted"), [(5_000_000, False), (1_250_000, True)])
+def test_what_a_busy_processor_carried_is_a_rate_only_where_it_is_slow(per_tenth: int, is_counted: bool) -> None:
+    async def main() -> None:
+        meter = Meter()
+        connection = watched(meter)
+        await measure(meter, [(per_tenth, per_tenth)] * 8, connection, busy=0.9)
+        assert meter.rates_bps == (pytest.approx((80 * per_tenth,) * 2, rel=0.01) if is_counted else (0, 0))
+        await measure(meter, [(per_tenth, per_tenth)] * 8, connection, busy=0.5)
+        assert meter.rates_bps == pytest.approx((80 * per_tenth,) * 2, rel=0.01)
 
     run_virtual(main())
 
