@@ -70,6 +70,9 @@ def wan(
     scenario: Annotated[list[str] | None, typer.Option(help="Measure this one only; repeatable.")] = None,
     mb: Annotated[int, typer.Option(min=1, help="Float32 vector per peer, in 10^6 bytes; states have 400.")] = 256,
     rounds: Annotated[int, typer.Option(min=1, max=1000, help="Counted rounds, after three of warm-up; or joins.")] = 3,
+    slower: Annotated[
+        int, typer.Option(min=1, max=100, help="Divide every rate by this, where the processors would be the limit.")
+    ] = 1,
     list_: Annotated[bool, typer.Option("--list", help="Name the scenarios and measure nothing.")] = False,
     links: Annotated[bool, typer.Option("--links", help="Measure the links with plain TCP, not the engine.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
@@ -77,7 +80,7 @@ def wan(
     """Average a vector, or join, over slow, distant and unequal links: network namespaces on this machine (Linux)."""
     from benchmarks.wan import privilege, scenarios
 
-    selected = scenarios.chosen(scenario or [])
+    selected = tuple(scenarios.slower(one, slower) for one in scenarios.chosen(scenario or []))
     if list_:
         print(scenarios.to_json(selected) if json else scenarios.to_text(selected))
         return

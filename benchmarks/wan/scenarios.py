@@ -1,7 +1,7 @@
 """The networks that `tapestry bench wan` measures, by name, and what an ideal engine would need on each. Pure data."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import msgspec
@@ -110,6 +110,14 @@ def chosen(names: Sequence[str]) -> tuple[Scenario | StateScenario, ...]:
     if unknown:
         raise UsageError(f"there is no scenario {unknown[0]!r}; `--list` names them all")
     return tuple(known[name] for name in names) if names else ALL
+
+
+def slower(scenario: Scenario | StateScenario, divisor: int) -> Scenario | StateScenario:
+    """The scenario with every rate divided, for machines whose processors its own rates would fill."""
+    if divisor == 1:
+        return scenario
+    about = f"{scenario.about}; every rate divided by {divisor}"
+    return replace(scenario, about=about, topology=scenario.topology.slower(divisor))
 
 
 def to_text(scenarios: Sequence[Scenario | StateScenario]) -> str:

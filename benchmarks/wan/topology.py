@@ -77,6 +77,12 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
         if len({border.region for border in self.borders}) < len(self.borders):
             raise ValueError("a region has one border at most")
 
+    def slower(self, divisor: int) -> "Topology":
+        """The same network with every rate divided: distances and queues, in seconds, stay."""
+        hosts = tuple(msgspec.structs.replace(host, rate_bps=host.rate_bps // divisor) for host in self.hosts)
+        borders = tuple(msgspec.structs.replace(one, rate_bps=one.rate_bps // divisor) for one in self.borders)
+        return msgspec.structs.replace(self, hosts=hosts, borders=borders)
+
     @property
     def rates_bps(self) -> tuple[int, ...]:
         return tuple(link.rate_bps for link in (*self.hosts, *self.borders))

@@ -3,7 +3,8 @@
 import pytest
 
 from benchmarks.wan.link_report import allowed_bps
-from benchmarks.wan.scenarios import ALL, chosen
+from benchmarks.wan.scenarios import ALL, Scenario, chosen, slower
+from benchmarks.wan.state_scenarios import StateScenario
 from benchmarks.wan.topology import Border, Distance, Host, Topology, host_inner, host_outer
 from swarm.errors import UsageError
 
@@ -68,6 +69,15 @@ def test_scenarios_are_chosen_by_name_and_an_unknown_one_is_named() -> None:
     assert chosen([]) == ALL
     with pytest.raises(UsageError, match="'odd-50'"):
         chosen(["odd-50"])
+
+
+@pytest.mark.parametrize("scenario", ALL, ids=[one.name for one in ALL])
+def test_slower_links_are_all_slower_alike_and_the_ideal_with_them(scenario: Scenario | StateScenario) -> None:
+    half = slower(scenario, 2)
+    assert half.ideal_s(10**6) == pytest.approx(2 * scenario.ideal_s(10**6))
+    assert [2 * rate for rate in half.topology.rates_bps] == list(scenario.topology.rates_bps)
+    assert half.topology.round_trip_s == scenario.topology.round_trip_s
+    assert "divided by 2" in half.about and slower(scenario, 1) is scenario
 
 
 def test_flows_are_held_to_their_slower_end_and_to_the_border_they_share() -> None:
