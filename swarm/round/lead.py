@@ -335,7 +335,9 @@ class _Leader:
             is_again = roster.ballot < self._ballot
             if not asked_witnesses and (is_again or roster.voices.is_majority(votes)):
                 asked_witnesses = True
-                question = wire.AskVote(proposal, held.encoded, tuple(votes.values()))
+                # What a witness goes by; of a value proposed again also those vote who are not in its roster.
+                shown = (own_vote,) if is_again else tuple(votes[peer] for peer in sorted(members & votes.keys()))
+                question = wire.AskVote(proposal, held.encoded, shown)
                 for peer in sorted(electorate.witnesses - {ctx.me}):
                     self._helpers.append(asyncio.create_task(self._ask_vote(peer, question, held, votes)))
             if electorate.decides(votes, members):
