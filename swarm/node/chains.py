@@ -17,7 +17,7 @@ from swarm.net.calls import Caller
 from swarm.net.transport import StreamLostError
 from swarm.round.context import SHORT_CALL_S, Context
 from swarm.state.catchup import CatchUp
-from swarm.state.chain import Mark, kept_mark
+from swarm.state.chain import Mark, encode_restarts, kept_mark
 from swarm.state.checkpoints import Checkpoints
 from swarm.state.electorate import few_of
 from swarm.state.forks import Fork, find_fork
@@ -171,11 +171,17 @@ class Chains:
             if base is None:
                 return False
             head = base
+        term = max(head.electorate.term, start.electorate.term)
         if head.round == at.round:
             head = replace(head, electorate=at.electorate)  # the next round puts the restart in force
         await self.checkpoints.finish()
         if self.may_part:
             await ctx.acceptor.start_over()
+        elif term > ctx.electorate.term:
+            if start.electorate.restarts:
+                await store.save_restarts(encode_restarts(start.electorate.restarts))
+            # What founders take back must not come again by the votes it had.
+            await ctx.acceptor.begin_term(at.round, term)
         await self._move(at, head, staged)
         ctx.head = head
         ctx.begin_round()

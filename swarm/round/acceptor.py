@@ -136,6 +136,11 @@ class Acceptor:
         """Votes durably; False if an earlier promise forbids it."""
         return await asyncio.shield(self._change(lambda state: accept(state, round_number, ballot, value)))
 
+    async def begin_term(self, round_number: int, term: int) -> None:
+        """Forgets, durably, what it voted for after a round that founders restart from, and votes in no earlier term."""
+        fresh = AcceptorState(round_number, Ballot(0, "", term))
+        await asyncio.shield(self._change(lambda state: state if state.term >= term else fresh))
+
     async def start_over(self) -> None:
         """Forgets every promise, durably: this peer has left the chain they were made on (quorum kind `available`)."""
         await asyncio.shield(self._change(lambda state: AcceptorState(0)))

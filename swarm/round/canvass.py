@@ -10,6 +10,7 @@ from swarm.errors import ProtocolError
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
 from swarm.round.context import SHORT_CALL_S, Context
+from swarm.state.chain import load_restarts
 
 A = TypeVar("A", wire.PromiseIs, wire.CastVote)
 
@@ -21,8 +22,10 @@ async def ask_promise(ctx: Context, witness: PeerId, ballot: wire.Ballot) -> wir
         StreamLostError: no answer in time.
         ProtocolError: a refusal, or something else than was asked for.
     """
-    if ctx.electorate.restarts:
-        await ctx.push([witness], wire.PushRestarts(ctx.electorate.restarts))
+    # Also those that a record has brought since: a witness that was away may be on what they took back.
+    restarts = ctx.electorate.restarts or load_restarts(ctx.store)
+    if restarts:
+        await ctx.push([witness], wire.PushRestarts(restarts))
     answer = await _ask(ctx, witness, wire.Prepare(ctx.round, ballot), wire.PromiseIs)
     if answer is None:
         return None

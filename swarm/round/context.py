@@ -165,7 +165,7 @@ class Context:
                 tokens=0 if offer is None else offer.tokens,
                 up_bps=self.link.rates_bps[0],
                 down_bps=self.link.rates_bps[1],
-                accepted=self.acceptor.accepted_in(self.round),
+                accepted=self.acceptor.accepted_in(self.round) if self.me in self.electorate.voters else None,
                 tokens_per_s=0.0 if offer is None else offer.tokens_per_s,
                 mask_key=mask_key,
                 rules=self.run.rules.in_force,

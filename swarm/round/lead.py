@@ -31,6 +31,7 @@ from swarm.state.records import (
     Record,
     Value,
     check_contributors,
+    rules_after,
     value_digest,
     without_roster,
 )
@@ -161,7 +162,7 @@ class _Leader:
         if not electorate.may_thin or monotonic_s() - self._began_s < limit_s:
             return False
         silent = {peer for peer, missed in self._missed.items() if missed >= _PROBES_MISSED}
-        return not electorate.peers - promised - electorate.undialable - silent
+        return not electorate.peers - promised - electorate.undialable - silent - self._ctx.outlaws
 
     def _expected(self) -> set[PeerId]:
         """Electors that answer, and newcomers that announce they work on this round; at first all of genesis.
@@ -201,7 +202,7 @@ class _Leader:
             return
         self._missed[peer] = 0
         ctx.told_status(peer, status)
-        if status.head == ctx.round:
+        if status.head == ctx.round and status.term == ctx.electorate.term:
             ctx.news.told_ahead(status.head)
 
     async def _ask_witnesses(self) -> None:
@@ -326,11 +327,14 @@ class _Leader:
         electorate = ctx.electorate
         _, roster = ctx.head.mark.read(ctx.run, held.encoded)
         members = frozenset(roster.peers)
+        # Whose passport the value itself withdraws has a voice only with a seat in its roster, on another passport.
+        silent = electorate.withdrawn(rules_after(ctx.head.rules, held.value)) - members
         votes = {ctx.me: own_vote}
         asked_witnesses = False
         while True:
             for guest in guests:
-                if guest.vote is not None and guest.peer not in votes and self._is_vote(guest, held.digest):
+                is_new = guest.vote is not None and guest.peer not in votes.keys() | silent
+                if is_new and guest.vote is not None and self._is_vote(guest, held.digest):
                     votes[guest.peer] = guest.vote
             is_again = roster.ballot < self._ballot
             if not asked_witnesses and (is_again or roster.voices.is_majority(votes)):

@@ -97,9 +97,9 @@ class Plan:
         return frozenset((other,))
 
     @cached_property
-    def groups_of_peers(self) -> tuple[frozenset[int], ...]:
-        """The seats of each group of peers."""
-        return tuple(dict.fromkeys(path[0].seats for path in self._paths.values()))
+    def summing_groups(self) -> tuple[frozenset[int], ...]:
+        """The seats of each group of peers that has somebody to sum their parts."""
+        return tuple(dict.fromkeys(path[0].seats for path in self._paths.values() if path[0].first))
 
     def neighbours(self, seat: int) -> frozenset[int]:
         """The seats in this seat's group of peers."""

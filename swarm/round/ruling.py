@@ -78,13 +78,13 @@ def _hold_carried(ctx: "Context") -> None:
 
 
 def _outlaws(ctx: "Context") -> frozenset[PeerId]:
-    """Whoever has a seat on the last record and a passport that is refused by now."""
+    """Whoever has a seat on the last record and a passport that is refused by now, and announces no other one."""
     last = ctx.archive.committed(ctx.head.round)
     if last is None:
         return frozenset()
     now_s = ctx.wall_clock()
-    expired = frozenset(seat.peer for seat in last.roster.seats if seat.expires_s <= now_s)
-    if ctx.run.rules.in_force == GENESIS_RULES:
-        return expired
-    joins = wire.decode(last.value.roster.payload, wire.Roster).joins
-    return expired.union(sealed.author for sealed in joins if not is_still_admitted(sealed, ctx.run))
+    refused = {seat.peer for seat in last.roster.seats if seat.expires_s <= now_s}
+    if ctx.run.rules.in_force != GENESIS_RULES:
+        joins = wire.decode(last.value.roster.payload, wire.Roster).joins
+        refused |= {sealed.author for sealed in joins if not is_still_admitted(sealed, ctx.run)}
+    return frozenset(refused - ctx.announced().keys())

@@ -64,6 +64,13 @@ async def _seat(ctx: Context, stream: AuditedStream, sealed: wire.Sealed) -> Non
     join, seat = read_join(sealed, ctx.run)
     if sealed.author != stream.remote:
         raise ProtocolError("a join that belongs to another peer")
+    if join.ballot.term != ctx.electorate.term:
+        is_older = join.ballot.term < ctx.electorate.term
+        answer = (
+            wire.RestartsAre(load_restarts(ctx.store)) if is_older else wire.Refusal("term", "an earlier term here")
+        )
+        await stream.send(answer)
+        return
     if join.round <= ctx.head.round:
         # Who is further behind than this one record is told to catch up: a record per round would keep it behind.
         record = ctx.store.load_record(join.round) if join.round == ctx.head.round else None
@@ -73,13 +80,6 @@ async def _seat(ctx: Context, stream: AuditedStream, sealed: wire.Sealed) -> Non
     if join.round > ctx.round:
         ctx.news.told_ahead(join.round - 1)
         await stream.send(wire.Refusal("behind", f"this peer is still at round {ctx.round}"))
-        return
-    if join.ballot.term != ctx.electorate.term:
-        is_older = join.ballot.term < ctx.electorate.term
-        answer = (
-            wire.RestartsAre(load_restarts(ctx.store)) if is_older else wire.Refusal("term", "an earlier term here")
-        )
-        await stream.send(answer)
         return
     if join.base_digest != ctx.head.state_digest:
         await stream.send(wire.Refusal("other_base", "this peer stands on another base"))

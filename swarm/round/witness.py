@@ -16,7 +16,7 @@ from swarm.identity.peer_id import PeerId
 from swarm.net import wire
 from swarm.round.acceptor import Acceptor
 from swarm.round.heard import Heard, stands
-from swarm.state.chain import Chain
+from swarm.state.chain import Chain, Mark
 from swarm.state.records import count_votes, rules_after, value_digest
 from swarm.state.run import Run
 
@@ -45,7 +45,11 @@ class Witness:
 
     async def restart(self, documents: tuple[bytes, ...]) -> None:
         """Follows the founders to another electorate. Raises ProtocolError if they are not theirs, or do not fit."""
-        await self.chain.restart(documents)
+
+        async def going_back(mark: Mark) -> None:
+            await self.acceptor.begin_term(mark.round, mark.electorate.term)
+
+        await self.chain.restart(documents, going_back)
 
     @property
     def restarts(self) -> tuple[bytes, ...]:

@@ -4,7 +4,7 @@ Each record is verified against the electorate that the one before it left, from
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -219,8 +219,8 @@ class Chain:
             await keep(self._store, decided)
             self.mark = Mark.after(self._run, decided)
 
-    async def restart(self, documents: tuple[bytes, ...]) -> None:
-        """Takes founders' restarts, durably; records after the one they name are set aside.
+    async def restart(self, documents: tuple[bytes, ...], going_back: Callable[[Mark], Awaitable[None]]) -> None:
+        """Takes founders' restarts, durably; records after the one they name are set aside, `going_back` before them.
 
         Raises:
             ProtocolError: they are not good, name an unknown record, or their term is not above the one in force.
@@ -232,6 +232,8 @@ class Chain:
             named = self.mark if newest.round >= self.mark.round else self._kept(newest.round)
             mark = named.restarted(self._run, documents)
             await self._store.save_restarts(encode_restarts(mark.electorate.restarts))
+            if mark.round < self.mark.round:
+                await going_back(mark)
             for round_number in range(self.mark.round, mark.round, -1):
                 self._store.set_aside_record(round_number)
             self.mark = mark

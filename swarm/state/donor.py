@@ -93,6 +93,7 @@ class Donor:
             finally:
                 held.users -= 1
                 held.used_s = monotonic_s()
+                asyncio.get_running_loop().call_later(HELD_S, self._let_go)
         finally:
             if self._newcomers.get(stream.remote) is task:
                 del self._newcomers[stream.remote]
@@ -119,13 +120,17 @@ class Donor:
                 raise ProtocolError("a request for another state than the stream's")
             _check(request.wanted, asked, len(held.leaves))
 
+    def _let_go(self) -> None:
+        """Forgets states that nobody has asked for lately."""
+        now_s = monotonic_s()
+        self._held = {
+            number: held for number, held in self._held.items() if held.users or now_s - held.used_s < HELD_S
+        }
+
     async def _hold(self, round_number: int, head: Head) -> _Held | wire.Missing | wire.Refusal:
         """A state with its leaves, if it is here and there is room for it."""
         async with self._holding:  # many newcomers come at once, and the state is hashed once
-            now_s = monotonic_s()
-            self._held = {
-                number: held for number, held in self._held.items() if held.users or now_s - held.used_s < HELD_S
-            }
+            self._let_go()
             held = self._held.get(round_number)
             if held is None:
                 unused = [number for number, other in self._held.items() if not other.users]

@@ -129,6 +129,27 @@ def test_rules_that_only_one_peer_holds_when_a_round_forms_are_exchanged_and_the
     run_virtual(main())
 
 
+def test_passports_that_lapsed_together_and_were_renewed_stop_nobody() -> None:
+    """The last record names the old ones: whoever announces itself with a new one may lead again."""
+
+    async def main() -> None:
+        sim = Simulation(make_charter(3, members=3, regions=REGIONS[:1]), seed=8)
+        for number in range(3):
+            await sim.start(number, expires_in_s=1012.0)
+        await sim.until_round(2)
+        for number in range(3):
+            sim.kill(number)
+        await asyncio.sleep(30)
+        at = max(sim.committed(number) for number in range(3))
+        for number in range(3):
+            await sim.start(number)
+        await sim.until_round(at + 2)
+        await sim.finish()
+        sim.check()
+
+    run_virtual(main())
+
+
 def test_a_passport_that_expires_within_a_group_serves_until_the_group_ends_and_not_in_the_next() -> None:
     async def main() -> None:
         sim = Simulation(make_charter(4, members=4, regions=REGIONS[:1]), seed=8)

@@ -111,6 +111,28 @@ def test_the_side_without_the_quorum_commits_nothing_and_says_what_to_do() -> No
     run_virtual(main())
 
 
+def test_who_was_alone_for_long_is_not_hundreds_of_attempts_ahead() -> None:
+    """Those who come back count attempts a few at a time; a day alone would cost them most of an hour."""
+
+    async def main() -> None:
+        sim = Simulation(make_charter(3, ceiling_s=6.0), seed=4)
+        for number in range(3):
+            await sim.start(number)
+        await sim.until_round(2)
+        for number in (1, 2):
+            sim.kill(number)
+        await asyncio.sleep(3600)
+        assert max(event.attempt for event in sim.peers[0].of(events.AttemptStarted)) <= 5
+        began_s = asyncio.get_running_loop().time()
+        await sim.start(1)
+        await sim.until_round(sim.committed(0) + 1, 0, 1)
+        assert asyncio.get_running_loop().time() - began_s < 40.0
+        await sim.finish()
+        sim.check()
+
+    run_virtual(main())
+
+
 # --- available --------------------------------------------------------------------------------------------------------
 
 
@@ -150,6 +172,23 @@ def test_both_sides_go_on_and_the_heavier_chain_wins() -> None:
         assert not any(sim.peers[number].of(events.ChainSwitched) for number in (2, 3, 4))
         await sim.finish()
         check_bugs(sim)
+
+    run_virtual(main())
+
+
+def test_those_whose_passports_ran_out_are_not_waited_for() -> None:
+    """Half of the voices are theirs: who is there goes on without them."""
+
+    async def main() -> None:
+        sim = Simulation(available(4, members=4), seed=2)
+        for number in range(4):
+            await sim.start(number, expires_in_s=10**7 if number < 2 else 1012.0)
+        await sim.until_round(2)
+        await asyncio.sleep(30)
+        at = sim.committed(0)
+        await sim.until_round(at + 3, 0, 1, within_s=120.0)
+        assert set(sim.decided(0, at + 3).roster.peers) == {IDS[0], IDS[1]}
+        await sim.finish()
 
     run_virtual(main())
 

@@ -163,6 +163,50 @@ def test_the_higher_term_wins_over_a_majority_that_was_only_away() -> None:
     run_virtual(main())
 
 
+def test_a_round_that_founders_take_back_is_not_the_next_one_again() -> None:
+    """Everybody has voted for it, and nobody brings that vote into the new term."""
+
+    async def main() -> None:
+        sim = Simulation(charter())
+        for number in range(5):
+            await sim.start(number)
+        await sim.until_round(3)
+        stood, _ = head_of(sim, 0)
+        taken = sim.decided(0, stood).digest
+        give(sim.peers[0], document(sim.charter, stood - 1, sim.decided(0, stood - 1).digest, (0, 1, 2, 3, 4)))
+        await asyncio.sleep(20)
+        await sim.until_round(max(sim.committed(number) for number in range(5)) + 1)
+        found = [sim.decided(number, stood) for number in range(5)]
+        assert {decided.voters.term for decided in found if decided.voters is not None} == {1}
+        assert len({decided.digest for decided in found}) == 1 and taken != found[0].digest
+        await sim.finish()
+
+    run_virtual(main())
+
+
+def test_a_witness_that_was_away_while_founders_took_a_round_back_votes_again() -> None:
+    async def main() -> None:
+        sim = Simulation(charter(2, witnesses=(IDS[7],)))
+        for number in range(2):
+            await sim.start(number)
+        await sim.start_witness(7)
+        await sim.until_round(3)
+        stood, _ = head_of(sim, 0)
+        sim.kill(7)
+        named = sim.decided(0, stood - 1).digest
+        give(sim.peers[0], document(sim.charter, stood - 1, named, (0, 1), witnesses=(IDS[7],)))
+        await asyncio.sleep(20)
+        await sim.until_round(stood + 2, 0, 1)
+        await sim.start_witness(7)
+        await asyncio.sleep(10)
+        sim.kill(1)
+        at = sim.committed(0)
+        await sim.until_round(at + 2, 0)  # one peer and the witness are two of three
+        await sim.finish()
+
+    run_virtual(main())
+
+
 def test_two_restarts_of_one_record_and_a_witness_of_the_founders() -> None:
     async def main() -> None:
         sim = Simulation(charter())

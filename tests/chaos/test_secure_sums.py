@@ -338,6 +338,26 @@ def test_a_region_with_too_few_members_gives_nothing_and_the_others_go_on() -> N
     run_virtual(main())
 
 
+@pytest.mark.parametrize("across", [False, True])
+def test_a_region_in_which_nobody_can_be_dialled_keeps_its_updates(across: bool) -> None:
+    """Nobody could sum its parts; the others go on."""
+
+    async def main() -> None:
+        sim = Simulation(charter(across), seed=7, rounds=2)
+        for number in range(PEERS):
+            is_home = number < PEERS // 2
+            await sim.start(number, jurisdiction="DE" if is_home else "JP", dialable=is_home)
+        await sim.until_round(2)
+        decided = sim.decided(0, 2)
+        givers = {decided.roster.peers[seat] for seat in decided.roster.contributors(decided.value.contributors[0])}
+        assert givers == {sim.peers[number].id for number in range(PEERS // 2)}
+        assert len(decided.roster.peers) == PEERS
+        sim.check()
+        await sim.finish()
+
+    run_virtual(main())
+
+
 def test_clipped_updates_come_with_the_next_ones() -> None:
     """Ranges far too small at first: they grow with the mean, and nothing is lost on the way (error feedback)."""
 

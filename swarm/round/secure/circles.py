@@ -50,7 +50,9 @@ def circles_of(run: Run, roster: Roster, plan: Plan, ranges_K: Vector) -> Circle
     rule = run.secure
     assert rule is not None
     contributing = frozenset(number for number, seat in enumerate(roster.seats) if seat.contributes)
-    found = [contributing] if rule.across_regions else [group & contributing for group in plan.groups_of_peers]
+    found = [group & contributing for group in plan.summing_groups]
+    if rule.across_regions:
+        found = [frozenset[int]().union(*found)]
     least = max(SECURE_MEMBERS, run.least_members if rule.across_regions else 1)
     enough = [circle for circle in found if members_in(roster, circle) >= least]
     if not rule.across_regions:

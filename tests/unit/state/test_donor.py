@@ -1,6 +1,7 @@
 """The giving side: a few newcomers at a time, the state they began with, nothing that is not right to ask for."""
 
 import asyncio
+import gc
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -115,6 +116,25 @@ def test_a_wrong_request_ends_the_stream_whether_it_is_the_first_or_a_later_one(
         with pytest.raises(StreamLostError):
             await answer(stream)
         assert len(booth.errors) == 2 and all(reason in error for error in booth.errors)
+
+    run_virtual(main())
+
+
+def test_a_state_that_nobody_asks_for_any_more_is_let_go() -> None:
+    def held() -> int:
+        return sum(type(each).__name__ == "_Held" for each in gc.get_objects())
+
+    async def main() -> None:
+        gc.collect()
+        before = held()
+        booth = await Booth().open()
+        stream = await booth.ask(1, 0)
+        await leaves_of(stream)
+        stream.close()
+        await asyncio.sleep(HELD_S - 1)
+        assert held() == before + 1
+        await asyncio.sleep(2)
+        assert held() == before
 
     run_virtual(main())
 

@@ -89,12 +89,19 @@ def test_a_witness_follows_founders_back_and_keeps_the_chain_on_disk() -> None:
         for made in CHAIN:
             await chain.advance(made.record)
         first = CHAIN[0].after.mark
-        await chain.restart((document(first),))
+        back_to: list[Mark] = []
+
+        async def going_back(mark: Mark) -> None:
+            assert store.load_record(2) is not None, "before anything is set aside"
+            back_to.append(mark)
+
+        await chain.restart((document(first),), going_back)
         assert (chain.mark.round, chain.mark.electorate.term) == (1, 1)
         assert store.load_record(2) is None
-        await chain.restart((document(first),))  # known already
+        await chain.restart((document(first),), going_back)  # known already
+        assert back_to == [first.restarted(RUN, (document(first),))]
         with pytest.raises(ProtocolError, match="a second restart of term 1"):
-            await chain.restart((document(Mark.genesis(RUN)),))
+            await chain.restart((document(Mark.genesis(RUN)),), going_back)
         assert Chain(RUN, store).mark == chain.mark, "also after a crash"
         await chain.advance(INSTEAD.record)
         assert chain.mark.round == 2 and Chain(RUN, store).mark == chain.mark
