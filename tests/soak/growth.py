@@ -1,7 +1,8 @@
 """Growth over time: what /proc says of a process, and a robust line through it.
 
-Private memory is what a process does not share with the template it was forked from; the line is Theil-Sen's (the
-median of all slopes between two samples), which a few bursts do not move.
+Memory is what a process holds beside files. What it shares with the template it was forked from counts as well: Python
+writes to whatever it looks at, so page by page that becomes the process's own, which is no growth. The line is
+Theil-Sen's (the median of all slopes between two samples), which a few bursts do not move.
 """
 
 import os
@@ -21,7 +22,8 @@ _MOST_SAMPLES = 200
 class Usage:
     """One process at one instant."""
 
-    private_bytes: int
+    memory_bytes: int
+    """Anonymous, and resident or swapped."""
     descriptors: int
 
 
@@ -62,8 +64,8 @@ def usage(pid: int) -> Usage | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = [line.split() for line in rollup.splitlines()[1:]]
-    private = sum(int(words[1]) for words in fields if words[0] in ("Private_Clean:", "Private_Dirty:"))
-    return Usage(1024 * private, descriptors) if private else None
+    held = sum(int(words[1]) for words in fields if words[0] in ("Anonymous:", "Swap:"))
+    return Usage(1024 * held, descriptors) if held else None
 
 
 def beyond(kept: Sequence[tuple[float, float]], due: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -311,7 +311,7 @@ class Soak:
     def _add(self, whose: str, pid: int, at: float) -> None:
         used = usage(pid)
         if used is not None:
-            self._samples.setdefault((whose, MEMORY), []).append((at, used.private_bytes / MIB))
+            self._samples.setdefault((whose, MEMORY), []).append((at, used.memory_bytes / MIB))
             self._samples.setdefault((whose, DESCRIPTORS), []).append((at, float(used.descriptors)))
 
     def _say(self) -> None:
