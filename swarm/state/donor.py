@@ -123,9 +123,7 @@ class Donor:
     def _let_go(self) -> None:
         """Forgets states that nobody has asked for lately."""
         now_s = monotonic_s()
-        self._held = {
-            number: held for number, held in self._held.items() if held.users or now_s - held.used_s < HELD_S
-        }
+        self._held = {number: held for number, held in self._held.items() if held.users or now_s - held.used_s < HELD_S}
 
     async def _hold(self, round_number: int, head: Head) -> _Held | wire.Missing | wire.Refusal:
         """A state with its leaves, if it is here and there is room for it."""
