@@ -137,7 +137,7 @@ class Acceptor:
         return await asyncio.shield(self._change(lambda state: accept(state, round_number, ballot, value)))
 
     async def begin_term(self, round_number: int, term: int) -> None:
-        """Forgets, durably, its votes after a round that founders restart from; it votes in no earlier term any more."""
+        """Forgets, durably, its votes after a round that founders restart from; it votes in no earlier term."""
         fresh = AcceptorState(round_number, Ballot(0, "", term))
         await asyncio.shield(self._change(lambda state: state if state.term >= term else fresh))
 
