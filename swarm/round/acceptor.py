@@ -138,7 +138,7 @@ class Acceptor:
 
     async def begin_term(self, round_number: int, term: int) -> None:
         """Forgets, durably, its votes after a round that founders restart from; it votes in no earlier term."""
-        fresh = AcceptorState(round_number, Ballot(0, "", term))
+        fresh = AcceptorState(round_number, Ballot(0, PeerId(""), term))
         await asyncio.shield(self._change(lambda state: state if state.term >= term else fresh))
 
     async def start_over(self) -> None:
