@@ -142,7 +142,7 @@ async def meet(seat: Seat, make_charter: Callable[[Seat, "list[Card]", int], Cha
     )
     cards = await _exchange(seat, card)
     signed = await _agree(seat, cards, member, make_charter)
-    charter = verify_charter(signed, unix_s())
+    charter = verify_charter(signed)
     run = Run(charter)
     for card in cards[: seat.rank]:  # each pair dials once
         await _connect(transport, card)

@@ -58,7 +58,7 @@ class BootstrapNode:
     ) -> None:
         """Reads and verifies the documents. Raises CharterError, IdentityError, StateError or UsageError."""
         signed = files.read(charter)
-        self._run = Run(verify_charter(signed, signed.charter.run.created))
+        self._run = Run(verify_charter(signed))
         self._charter_bytes = files.encode_toml(signed).encode()
         self._identity_path = identity
         self._identity = Identity.load(identity)

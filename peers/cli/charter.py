@@ -14,6 +14,7 @@ from swarm.charter.revocation import revocation_digest, scope
 from swarm.charter.signing import (
     SignedCharter,
     check_charter,
+    check_not_expired,
     run_id,
     sign_charter,
     valid_signers,
@@ -255,7 +256,8 @@ def sign(
 def verify(file: File, json: JsonFlag = False) -> None:
     """Print the run id of a valid charter; exit 1 with the cause of an invalid one."""
     signed = files.read(file)
-    charter = verify_charter(signed, unix_s())
+    charter = verify_charter(signed)
+    check_not_expired(charter, unix_s())
     show(
         {
             "valid": True,
@@ -318,7 +320,7 @@ def _show_governed(found: Governed, *, as_json: bool) -> None:
 
 def _cause_of_invalidity(signed: SignedCharter) -> str | None:
     try:
-        verify_charter(signed, unix_s())
+        check_not_expired(verify_charter(signed), unix_s())
     except CharterError as error:
         return str(error)
     return None

@@ -42,7 +42,7 @@ def governed(charter: Path, documents: list[Path] | None, now_s: float) -> Gover
         CharterError: the charter or a document is not good, or the run has expired.
     """
     founding = files.read(charter)
-    genesis = Rules.genesis(verify_charter(founding, founding.charter.run.created))
+    genesis = Rules.genesis(verify_charter(founding))
     held = _held(genesis, [data for path in documents or [] for data in _read(path)])
     rules = newest_of(genesis, held)
     check_not_expired(rules.charter, now_s)

@@ -13,7 +13,7 @@ from swarm.charter.documents import read_document, write_document
 from swarm.charter.manifest import Charter as CharterPayload
 from swarm.charter.restart import Restart, SignedRestart
 from swarm.charter.rules import check_electors_members
-from swarm.charter.signing import run_id, verify_charter
+from swarm.charter.signing import check_not_expired, run_id, verify_charter
 from swarm.clock import unix_s
 from swarm.errors import CharterError, StateError, UsageError
 from swarm.identity.key import Identity
@@ -58,7 +58,7 @@ def new(
 ) -> None:
     """Write an unsigned restart: the last record, the new electorate, the next term."""
     arguments.new_file(out)
-    rules = verify_charter(files.read(charter), unix_s())
+    rules = verify_charter(files.read(charter))
     if state is None and round_number is None:
         raise UsageError("give --state, --round, or both")
     known: dict[PeerId, str] = {}
@@ -101,7 +101,7 @@ def sign(
     json: JsonFlag = False,
 ) -> None:
     """Add a founder's signature to a restart."""
-    rules = verify_charter(files.read(charter), unix_s())
+    rules = verify_charter(files.read(charter))
     signed = restarts.sign_restart(_read(file), rules, Identity.load(identity))
     write_document(file, restarts.encode(signed), CharterError)
     valid, needed = len(restarts.valid_signers(signed)), rules.founders.threshold
@@ -115,7 +115,7 @@ def sign(
 @app.command("verify")
 def verify(file: File, charter: Charter, json: JsonFlag = False) -> None:
     """Print what a valid restart does; exit 1 with the cause of an invalid one."""
-    restart = restarts.verify_restart(_read(file), verify_charter(files.read(charter), unix_s()))
+    restart = restarts.verify_restart(_read(file), verify_charter(files.read(charter)))
     show(
         {
             "valid": True,
@@ -139,10 +139,14 @@ def _read(file: Path) -> SignedRestart:
 def _mark(rules: CharterPayload, state: Path, round_number: int | None) -> "tuple[Mark, int]":
     """The point after a round (the last one if left out) of the chain in a state folder, verified from the charter on.
 
-    And the newest term there: a restart that takes rounds back must be of a later one than any of those.
+    And the newest term there: a restart that takes rounds back must be of a later one than any of those. Raises
+    CharterError once the run is over by the newest charter in that folder: an amendment may have moved that.
     """
+    from swarm.charter.holdings import newest_of
     from swarm.state.chain import Mark, kept_chain
     from swarm.state.run import Run
+    from swarm.state.shelf import Shelf
+    from swarm.state.store import DiskStore
     from swarm.state.trails import record_reader
 
     load = record_reader(state)
@@ -152,4 +156,8 @@ def _mark(rules: CharterPayload, state: Path, round_number: int | None) -> "tupl
             found = last
     if round_number is not None and found.round != round_number:
         raise StateError(f"the records in {state} end at round {last.round}: round {round_number} is not among them")
+    shelf = Shelf(DiskStore(state, read_only=True), lambda event: None)
+    if (state / "governance").is_dir():
+        shelf.look(last.rules)
+    check_not_expired(newest_of(last.rules, shelf.held).charter, unix_s())
     return found, last.electorate.term

@@ -32,13 +32,12 @@ def withdraw(
     """Name the rounds a data set went into, every base after them, the last clean base, and how to restart from it."""
     from swarm.charter import files
     from swarm.charter.signing import verify_charter
-    from swarm.clock import unix_s
     from swarm.sovereignty.withdrawal import impact
     from swarm.state.run import Run
     from swarm.state.trails import read_rounds, read_trail
 
     states = [arguments.existing_file(each, "--state") for each in state]
-    run = Run(verify_charter(files.read(states[0] / "charter.toml"), unix_s()))
+    run = Run(verify_charter(files.read(states[0] / "charter.toml")))
     trails = [read_trail(each) for each in states]
     _require_on_record(dataset, trails)
     zero, rounds = max((read_rounds(run, each) for each in states), key=lambda found: len(found[1]))

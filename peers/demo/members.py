@@ -93,7 +93,7 @@ class Consortium:
         signed = SignedCharter(charter=charter)
         for key in self._member_keys.values():
             signed = sign_charter(signed, key)
-        self.charter = verify_charter(signed, unix_s())
+        self.charter = verify_charter(signed)
         files.write(self.charter_path, signed)
         self.bootstrap.save(self.bootstrap_key)
 

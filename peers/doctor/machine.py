@@ -5,6 +5,7 @@ import resource
 import shutil
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -15,7 +16,11 @@ MIN_MEMORY_BYTES = 2 * 10**9
 """A trainer and a node, each with torch imported (about 250 MB), and the pilot's model."""
 MIN_FREE_DISK_BYTES = 2 * 10**9
 MIN_DESCRIPTORS = 1024
+_NVIDIA = Path("/proc/driver/nvidia")
 _NVIDIA_LIMIT_S = 10.0
+_NO_CARD = "No devices were found"
+"""What nvidia-smi prints in the place of names; not every version fails then."""
+_LONGEST_TEXT = 160
 _TIMEX_BYTES = 256
 _TIME_ERROR = 5
 """Of adjtimex(2): the clock is not synchronised."""
@@ -104,16 +109,30 @@ def accelerator() -> Finding:
     found = f"{device.name}, {device.memory_bytes / 1e9:.0f} GB, {device.precision}"
     if device.kind == "cuda":
         return good("accelerator", found)
-    if (cards := _nvidia_cards()) is not None:
-        remedy = "install the CUDA build of the same torch version (README, GPUs)"
-        return note("accelerator", f"torch sees no CUDA device, though the driver reports {cards}", remedy)
-    return note("accelerator", f"none: the CPU trains ({found})", "`tapestry bench device` says how fast")
+    match nvidia_cards():
+        case Unanswered(cause):
+            remedy = "mend the NVIDIA driver: `nvidia-smi` by itself has to list the card"
+            return note("accelerator", f"torch sees no CUDA device, and nvidia-smi {cause}", remedy)
+        case ():
+            return note("accelerator", f"none: the CPU trains ({found})", "`tapestry bench device` says how fast")
+        case cards:
+            remedy = "install the CUDA build of the same torch version (README, GPUs)"
+            reported = ", ".join(cards)
+            return note("accelerator", f"torch sees no CUDA device, though the driver reports {reported}", remedy)
 
 
-def _nvidia_cards() -> str | None:
-    """The cards that NVIDIA's driver reports; None without a driver."""
-    if shutil.which("nvidia-smi") is None and not Path("/proc/driver/nvidia").exists():
-        return None
+@dataclass(frozen=True)
+class Unanswered:
+    """There is a driver, and it does not say which cards there are."""
+
+    cause: str
+    """Goes on from "nvidia-smi"."""
+
+
+def nvidia_cards() -> tuple[str, ...] | Unanswered:
+    """The cards that NVIDIA's driver reports; none without a driver."""
+    if shutil.which("nvidia-smi") is None and not _NVIDIA.exists():
+        return ()
     try:
         told = subprocess.run(
             ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
@@ -122,6 +141,12 @@ def _nvidia_cards() -> str | None:
             timeout=_NVIDIA_LIMIT_S,
             check=False,
         )
-    except (OSError, subprocess.TimeoutExpired):
-        return "a card, but nvidia-smi does not answer"
-    return ", ".join(told.stdout.split("\n")).strip(", ") or None
+    except subprocess.TimeoutExpired:
+        return Unanswered(f"does not answer within {_NVIDIA_LIMIT_S:g} s")
+    except OSError as error:
+        return Unanswered(f"cannot be run: {error.strerror}")
+    lines = tuple(line.strip() for line in told.stdout.splitlines() if line.strip())
+    if told.returncode != 0:
+        said = " ".join(lines or told.stderr.split()) or f"exit status {told.returncode}"
+        return Unanswered(f"fails: {said[:_LONGEST_TEXT]}")
+    return () if _NO_CARD in lines else lines

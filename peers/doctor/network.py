@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from multiaddr import Multiaddr
 
 from peers.doctor.answers import clock, reachability
+from peers.doctor.charters import charter_of
 from peers.doctor.finding import Finding, good, note, wrong
 from swarm import events
-from swarm.charter import files, signing
 from swarm.clock import unix_s
-from swarm.errors import CharterError, NetworkError, ProtocolError, UsageError
+from swarm.errors import NetworkError
 from swarm.identity.key import Identity
 from swarm.net import wire
 from swarm.net.addresses import peer_of
@@ -22,7 +22,6 @@ from swarm.net.calls import Caller
 from swarm.net.daemon import Daemon
 from swarm.net.libp2p import LibP2PTransport
 from swarm.net.private_folder import PrivateFolder
-from swarm.net.transport import StreamLostError
 from swarm.node.clocks import ClockCheck
 from swarm.node.entry import connects
 from swarm.node.reach import Reaching
@@ -30,7 +29,6 @@ from swarm.sovereignty.gate import Gate
 from swarm.sovereignty.labels import Label
 from swarm.sovereignty.ledger import Ledger
 
-_CHARTER_LIMIT_S = 5.0
 _STRANGER = wire.Hello("", b"")
 
 Say = Callable[[Finding], None]
@@ -72,7 +70,7 @@ async def _with_daemon(daemon: Daemon, listen: Sequence[Multiaddr], joins: Seque
             gate = Gate(region="", label=Label.PRIVATE, min_contributors=wire.MAX_PEERS)
             caller = Caller(AuditedTransport(transport, ledger, gate.standing), _STRANGER)
             for address in reached:
-                say(await _charter(caller, address))
+                say(await charter_of(caller, address))
             heard: list[events.AnyEvent] = []
             answers = await ClockCheck(unix_s, heard.append).check(caller, peers)
             say(clock(heard, answers))
@@ -88,17 +86,6 @@ def _answered(address: Multiaddr, *, is_reached: bool) -> Finding:
         return good("way in", f"{address} answers")
     remedy = "is it running, is the address the one it printed, and does a firewall let TCP out?"
     return wrong("way in", f"{address} does not answer", remedy)
-
-
-async def _charter(caller: Caller, address: Multiaddr) -> Finding:
-    limit_bytes = wire.MAX_CHARTER_BYTES + wire.MAX_CHUNK_OVERHEAD_BYTES
-    try:
-        answer = await caller.ask(peer_of(address), wire.GetCharter(), wire.CharterIs, limit_bytes, _CHARTER_LIMIT_S)
-        charter = signing.verify_charter(files.decode_bytes(answer.charter), unix_s())
-    except (StreamLostError, ProtocolError, CharterError, UsageError) as error:
-        return wrong("charter", f"{address}: {error}", "ask whoever runs it")
-    run_id = signing.run_id(charter)
-    return good("charter", f'"{charter.run.name}", {charter.admission.kind} admission; pin it with --run-id {run_id}')
 
 
 def run(listen: Sequence[Multiaddr], joins: Sequence[Multiaddr], say: Say) -> None:

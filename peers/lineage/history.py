@@ -43,7 +43,7 @@ def read_run(state: Path, expected_run_id: str | None) -> Run:
     if expected_run_id is not None and run_id(signed.charter) != expected_run_id:
         raise LineageError(f"{path} is the charter of run {run_id(signed.charter)}, not of {expected_run_id}")
     try:
-        return Run(verify_charter(signed, signed.charter.run.created))
+        return Run(verify_charter(signed))
     except CharterError as error:
         raise LineageError(f"{path}: {error}") from None
 

@@ -98,6 +98,7 @@ class Logs:
             return
         self._take(
             RunSeen(
+                at=float(charter.run.created),
                 run_id=signing.run_id(charter),
                 name=charter.run.name,
                 admission=charter.admission.kind,

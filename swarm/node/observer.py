@@ -79,8 +79,10 @@ async def observe(
         relayed = Relayed(transport, Caller(direct, hello), Identity.load(key), run.id)
         stack.push_async_callback(relayed.close)
 
+        watcher: Watcher | None = None
+
         def accept(peer: PeerId, data: bytes) -> bool:
-            entry = read_announcement(data, run, unix_s())
+            entry = read_announcement(data, run if watcher is None else watcher.run_now, unix_s())
             return entry is not None and entry.peer == peer
 
         async def connect(peer: PeerId, addresses: Sequence[str]) -> None:
@@ -117,12 +119,18 @@ async def observe(
 
 
 async def _charter(caller: Caller, peer: PeerId, run_id: str | None) -> Charter:
+    """The founding charter that somebody serves, verified; an amendment may have moved its expiry since.
+
+    Raises:
+        NetworkError: it gives none.
+        CharterError: the charter does not hold, or is not that of `run_id`.
+    """
     limit_bytes = wire.MAX_CHARTER_BYTES + wire.MAX_CHUNK_OVERHEAD_BYTES
     try:
         answer = await caller.ask(peer, wire.GetCharter(), wire.CharterIs, limit_bytes, _FETCH_LIMIT_S)
     except (StreamLostError, ProtocolError) as error:
         raise NetworkError(f"{peer} gave no charter: {error}") from None
-    charter = signing.verify_charter(files.decode_bytes(answer.charter), unix_s())
+    charter = signing.verify_charter(files.decode_bytes(answer.charter))
     found = signing.run_id(charter)
     if run_id not in (None, found):
         raise CharterError(f"the swarm's charter has run id {found}, not the {run_id} you asked for")

@@ -65,7 +65,7 @@ class Papers:
             self._read_kept()
             data = self._kept.read_bytes()
         signed = files.decode_bytes(data)
-        charter = signing.verify_charter(signed, signed.charter.run.created)
+        charter = signing.verify_charter(signed)
         run_id = signing.run_id(charter)
         if self._config.run_id not in (None, run_id):
             raise CharterError(f"the swarm's charter has run id {run_id}, not the {self._config.run_id} you asked for")

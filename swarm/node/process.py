@@ -215,7 +215,7 @@ class Node:
     async def _engine(
         self, transport: LibP2PTransport, run: Run, passport: SignedPassport, charter_bytes: bytes
     ) -> Engine:
-        store = DiskStore(self._state, kept_snapshots=self._config.checkpoints, archive=self._config.archive)
+        store = session.open_store(self._config)
         await adopt_state_zero(self._config.charter, run, store, self._say)
         seeds = [peer_of(address) for address in self._entries]
 

@@ -1,4 +1,4 @@
-"""What holds from a node's start to its end: the gate that judges for it, and the record of what it trains on."""
+"""What holds from a node's start to its end: its store, its gate, and the record of what it trains on."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +14,11 @@ from swarm.sovereignty.ledger import Ledger
 from swarm.sovereignty.privacy import Budget
 from swarm.state.run import Run
 from swarm.state.store import DiskStore
+
+
+def open_store(config: NodeConfig) -> DiskStore:
+    """This peer's state folder, as it was asked to keep it. Raises StateError."""
+    return DiskStore(Path(config.state), kept_snapshots=config.checkpoints, archive=config.archive)
 
 
 def make_gate(config: NodeConfig, run: Run, region: str, ledger: Ledger, budget: Budget | None) -> Gate:

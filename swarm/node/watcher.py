@@ -1,8 +1,8 @@
 """Watches a swarm and takes no part: reads the directory, asks peers for what they publish, and verifies records.
 
 Works on any transport and directory; `observer.py` gives it libp2p. All that it learns goes to one sink as values for
-the projection (swarm.telemetry). It announces nothing, keeps nothing for others, and asks for nothing but `Observe`:
-no update, result or state can come to it.
+the projection (swarm.telemetry). It announces nothing, keeps nothing for others, and asks for nothing but `Observe` and
+the amendments and revocations, which are as public as the charter: no update, result or state can come to it.
 """
 
 import asyncio
@@ -12,6 +12,9 @@ from itertools import count
 from typing import NoReturn
 
 from swarm.charter import passport as passports
+from swarm.charter.admission import Admitted
+from swarm.charter.holdings import in_force_for, newest_of
+from swarm.charter.manifest import Charter
 from swarm.clock import WallClock
 from swarm.errors import ProtocolError
 from swarm.identity.peer_id import PeerId
@@ -24,9 +27,13 @@ from swarm.node.observatory import MAX_SUMMARY_BYTES, MOST_RECORDS, TOO_OFTEN
 from swarm.node.observed_chain import ObservedChain
 from swarm.state.electorate import few_of
 from swarm.state.run import Run
+from swarm.state.shelf import Shelf
+from swarm.state.store import MemoryStore
 from swarm.telemetry import seen
 
 LOOK_EVERY_S = 2.0
+DOCUMENTS_EVERY = 15
+"""Looks from one question for amendments and revocations to the next, each to somebody else."""
 MOST_ASKED = 32
 """Peers asked at each look, others each time."""
 MOST_RELAYED = 4
@@ -66,22 +73,23 @@ class Watcher:
         self._connect = connect
         self._may_relay = may_relay
         self._chain = ObservedChain(run, MOST_RECORDS)
+        self._shelf = Shelf(MemoryStore(), lambda event: None)
+        """Amendments and revocations that were given: a stranger has no records to learn them from."""
         self._heads: dict[PeerId, int] = {}
         """The newest round that each who answers has a record of."""
         self._known: dict[PeerId, wire.Announcement] = {}
         self._dialled: dict[PeerId, tuple[str, ...]] = {}
         self._said: dict[str, str] = {}
-        charter = run.charter
-        take(
-            seen.RunSeen(
-                run_id=run.id,
-                name=charter.run.name,
-                admission=charter.admission.kind,
-                min_contributors=charter.reduce.least_members,
-                parameters=charter.model.parameters,
-                regions={region.name: region.jurisdictions for region in charter.regions},
-            )
-        )
+        self._rules = run.rules
+        """Under which the entries that are known were read."""
+        self._tell(run.charter, float(run.charter.run.created))
+
+    @property
+    def run_now(self) -> Run:
+        """Under the rules in force. Who is given no records knows no round, and goes by the newest amendment."""
+        mark, held = self._chain.mark, self._shelf.held
+        rules = in_force_for(mark.rules, held, mark.round + 1)[0] if mark.round else newest_of(mark.rules, held)
+        return self._run.under(rules)
 
     @property
     def announced(self) -> Mapping[PeerId, wire.Announcement]:
@@ -97,9 +105,10 @@ class Watcher:
 
     async def look(self, number: int = 0) -> None:
         """The directory, then everybody who can be asked; records from one of them, whoever has newer ones first."""
+        if number % DOCUMENTS_EVERY == 0:
+            await self._read_documents(number // DOCUMENTS_EVERY)
         await self._read_directory()
-        dialable = [peer for peer, entry in self._known.items() if entry.dialable]
-        few = few_of([*dict.fromkeys((*self._entries, *dialable))], MOST_ASKED, f"{self._caller.peer_id}/{number}")
+        few = few_of(self._doors, MOST_ASKED, f"{self._caller.peer_id}/{number}")
         hidden = [peer for peer, entry in self._known.items() if not entry.dialable and entry.relays]
         relayed = few_of(hidden, MOST_RELAYED, f"{self._caller.peer_id}/{number}") if self._may_relay else []
         source = self._source(few, number)
@@ -113,10 +122,61 @@ class Watcher:
         best = doubted or ahead or list(peers)
         return best[number % len(best)] if best else None
 
+    @property
+    def _doors(self) -> list[PeerId]:
+        """Whoever can be asked without a relay."""
+        dialable = (peer for peer, entry in self._known.items() if entry.dialable)
+        return [*dict.fromkeys((*self._entries, *dialable))]
+
+    # --- the rules ----------------------------------------------------------------------------------------------------
+
+    async def _read_documents(self, turn: int) -> None:
+        """What one of them holds; who does not answer, or holds nothing good, is no obstacle."""
+        doors = self._doors
+        if not doors:
+            return
+        peer = doors[turn % len(doors)]
+        try:
+            answer = await self._caller.ask(
+                peer, wire.GetDocuments(), wire.DocumentsAre, wire.MAX_CONTROL_BYTES, _ASK_LIMIT_S
+            )
+        except (StreamLostError, ProtocolError):
+            return
+        self._shelf.take(self._run.rules, answer.documents)
+
+    def _follow_rules(self, run: Run, now_s: float) -> None:
+        """Lets go of peers that the rules in force no longer admit, and tells of another charter."""
+        is_over = now_s >= run.charter.run.expires
+        self._remark("expiry", "the run is over: the charter in force has expired" if is_over else "")
+        if run.rules == self._rules:
+            return
+        if run.charter != self._rules.charter:
+            self._tell(run.charter, now_s)
+        self._rules = run.rules
+        for peer, entry in [*self._known.items()]:
+            signed = passports.decode(entry.passport)
+            if not isinstance(run.rules.admit(signed, peer, signed.payload.not_before), Admitted):
+                del self._known[peer]
+                self._heads.pop(peer, None)
+
+    def _tell(self, charter: Charter, at: float) -> None:
+        self._take(
+            seen.RunSeen(
+                at=at,
+                run_id=self._run.id,
+                name=charter.run.name,
+                admission=charter.admission.kind,
+                min_contributors=charter.reduce.least_members,
+                parameters=charter.model.parameters,
+                regions={region.name: region.jurisdictions for region in charter.regions},
+            )
+        )
+
     # --- the directory ------------------------------------------------------------------------------------------------
 
     async def _read_directory(self) -> None:
-        now_s = self._wall_clock()
+        now_s, run = self._wall_clock(), self.run_now
+        self._follow_rules(run, now_s)
         try:
             found = await self._directory.announcements()
         except (TimeoutError, OSError):
@@ -124,7 +184,7 @@ class Watcher:
             return
         self._remark("directory", "")
         for data in found:
-            entry = read_announcement(data, self._run, now_s)
+            entry = read_announcement(data, run, now_s)
             if entry is None or self._known.get(entry.peer) == entry:
                 continue
             self._known[entry.peer] = entry

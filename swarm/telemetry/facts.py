@@ -75,7 +75,8 @@ def apply(facts: Facts, seen: Seen) -> Facts:
     """What is known after one more thing was seen."""
     match seen:
         case RunSeen():
-            return replace(facts, run=seen if facts.run is None else max(facts.run, seen, key=_content))
+            newest = seen if facts.run is None else max(facts.run, seen, key=lambda each: (each.at, _content(each)))
+            return replace(facts, run=newest)
         case Logged():
             return _logged(facts, seen)
         case Announced():

@@ -15,8 +15,9 @@ class _Seen(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class RunSeen(_Seen, frozen=True, kw_only=True):
-    """The charter."""
+    """The charter, as it was founded or as an amendment has left it."""
 
+    at: float
     run_id: str
     name: str
     admission: str

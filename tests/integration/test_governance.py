@@ -1,18 +1,21 @@
 """Rules that change while real peers run: a file dropped on one admits a member, another one sends its peer home."""
 
+import json
 from pathlib import Path
 
 from swarm import events
 from swarm.charter import passport as passports
 from swarm.charter.documents import write_document
 from swarm.charter.epochs import Rules, plus
-from swarm.charter.manifest import Member
+from swarm.charter.manifest import Member, Region
 from swarm.clock import unix_s
 from swarm.errors import PassportError
 from swarm.identity.key import Identity
-from tests.governing import amendment, revocation
-from tests.integration.conftest import Bootstrap, Crew
-from tests.integration.papers import Papers
+from tests.governing import amendment, changed, revocation
+from tests.integration.conftest import LOOPBACK, Bootstrap, Crew
+from tests.integration.papers import DAY_S, Papers
+from tests.integration.processes import tapestry, wait_for
+from tests.screens.swarm import Dashboard
 
 
 def test_a_member_is_admitted_and_its_peer_revoked_while_the_run_goes_on(tmp_path: Path) -> None:
@@ -38,6 +41,11 @@ def test_a_member_is_admitted_and_its_peer_revoked_while_the_run_goes_on(tmp_pat
         newcomer = crew.start("dee", "--passport", path)
         newcomer.wait_for(events.RoundCommitted, lambda event: dee in event.contributors)
         assert newcomer.happened(events.NodeStarted)[-1].member == "di"
+        shown = Dashboard(bootstrap.start())
+        try:
+            wait_for("a stranger's page", lambda: (dee, "di") in {(row.peer, row.member) for row in shown.view().peers})
+        finally:
+            shown.close()
 
         gone = revocation(papers.run_id, di.peer_id, [di], passport=passports.digest(of_di))
         (crew["bo"].state / "governance" / "stolen.json").write_bytes(gone)
@@ -51,4 +59,31 @@ def test_a_member_is_admitted_and_its_peer_revoked_while_the_run_goes_on(tmp_pat
         assert len({event.state_digest for found in rounds.values() for event in found if event.round == front}) == 1
     finally:
         crew.end()
+        bootstrap.kill()
+
+
+def test_a_run_whose_expiry_was_amended_is_examined_and_watched_past_the_first_one(tmp_path: Path) -> None:
+    papers = Papers(tmp_path / "papers")
+    created = papers.charter.run.created
+    papers.charter = changed(papers.charter, run={"expires": created + 5})
+    papers.sign(papers.charter, papers.charter_path)
+    africa = Region(name="africa", jurisdictions=("KE",))
+    amended = {"run": {"expires": created + DAY_S}, "regions": (*papers.charter.regions, africa)}
+    extends = amendment(Rules.genesis(papers.charter), list(papers.members.values()), **amended)
+    governance = tmp_path / "bootstrap" / "governance"
+    governance.mkdir(parents=True)
+    (governance / "longer.json").write_bytes(extends)
+    bootstrap = Bootstrap(papers, tmp_path / "bootstrap")
+    try:
+        join = bootstrap.start()
+        done = tapestry("doctor", "--join", join, "--listen", LOOPBACK, "--json")
+        said = {one["check"]: one["verdict"] for one in json.loads(done.stdout)["findings"]}
+        assert said["charter"] == "good"
+        shown = Dashboard(join)
+        try:
+            wait_for("the amended charter", lambda: (run := shown.view().run) is not None and "africa" in run.regions)
+            assert not any("the run is over" in remark for remark in shown.view().remarks)
+        finally:
+            shown.close()
+    finally:
         bootstrap.kill()

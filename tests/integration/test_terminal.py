@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pyte
 
-from tests.unit.telemetry.story import story, write_logs
+from tests.unit.telemetry.story import spent, story, write_logs
 
 COLUMNS, LINES = 150, 45
 LIMIT_S = 60
 
 
 def test_a_terminal_shows_it_and_q_leaves(tmp_path: Path) -> None:
-    folder = write_logs(tmp_path, story())
+    folder = write_logs(tmp_path, [*story(), spent()])
     controller, terminal = pty.openpty()
     ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
     watching = subprocess.Popen(
@@ -39,6 +39,7 @@ def test_a_terminal_shows_it_and_q_leaves(tmp_path: Path) -> None:
             stream.feed(os.read(controller, 65_536))
         text = "\n".join(screen.display)
         assert "ada" in text and "confined" in text and "1 frames refused" in text and "from \\ to" in text
+        assert "ε 0.50 spent at most" in text
         os.write(controller, b"q")
         _drain(controller)
         assert watching.wait(LIMIT_S) == 0

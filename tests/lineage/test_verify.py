@@ -2,17 +2,26 @@
 
 import base64
 import json
+import shutil
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
 import pytest
+from blake3 import blake3
 from typer.testing import CliRunner
 
+import swarm
 from peers.cli.app import app
 from peers.lineage import dsse
 from peers.lineage import statement as statements
+from peers.lineage.code import DISTRIBUTION
+from peers.lineage.code import code as code_of_this_program
+from peers.lineage.sources import MARK_ONLY
 from peers.lineage.statement import Parent, Stage, Statement
+from peers.privacy.account import ACCOUNT, Account
+from peers.privacy.accounting import accountant_name, epsilon_of
 from swarm.errors import LineageError
 from swarm.identity.key import Identity
 from swarm.identity.peer_id import pre_authentication
@@ -213,6 +222,56 @@ def test_privacy_spent_is_at_least_the_nodes_mark(tmp_path: Path, key: Path) -> 
     spent = statements.decode(dsse.read_envelope(signed(state, key))[1], "here").predicate.privacy
     assert spent is not None and (spent.epsilon, spent.steps, spent.delta) == (2.5, 40, 1e-6)
     assert "epsilon 2.5" in tapestry("lineage", "show", state)
+
+
+def test_privacy_spent_is_the_accounts_where_the_mark_says_less(
+    tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = tmp_path / "private"
+    make_state(state, label=Label.PRIVATE, rounds=1)
+    (state / "trainer").mkdir()
+    account = Account(state / "trainer" / ACCOUNT)
+    for noise_multiplier in (1.1, 1.1, 0.8):
+        account.charge(noise_multiplier, 0.01)
+    (state / MARK).write_bytes(msgspec.json.encode(SpentMark(2, 0.001)))
+    spent = statements.decode(dsse.read_envelope(signed(state, key))[1], "here").predicate.privacy
+    assert spent is not None and spent.epsilon == epsilon_of(account.charges, 1e-6) > 0.001
+    assert (spent.steps, spent.noise_multipliers, spent.accountant) == (3, (0.8, 1.1), accountant_name())
+
+    def no_opacus(charges: object, delta: float) -> float:
+        raise ModuleNotFoundError("opacus")
+
+    monkeypatch.setattr("peers.lineage.sources.epsilon_of", no_opacus)
+    spent = statements.decode(dsse.read_envelope(signed(state, key))[1], "here").predicate.privacy
+    assert spent is not None and (spent.epsilon, spent.steps, spent.accountant) == (0.001, 3, MARK_ONLY)
+
+
+def test_a_statement_names_the_program_by_a_digest_over_its_sources(state: Path, key: Path) -> None:
+    root, tree = Path(__file__).parents[2], blake3()
+    for path in sorted([*(root / "swarm").rglob("*.py")]) + sorted([*(root / "peers").rglob("*.py")]):
+        data = path.read_bytes()
+        tree.update(f"{path.relative_to(root)}\0{len(data)}\0".encode() + data)
+    code = statements.decode(dsse.read_envelope(signed(state, key))[1], "here").predicate.code
+    assert (code.digest, code.version) == (tree.hexdigest(), version(DISTRIBUTION))
+
+
+def test_a_changed_moved_or_added_source_shows_in_the_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(swarm, "__file__", str(tmp_path / "swarm" / "__init__.py"))
+    found: list[str] = []
+    for files in (
+        {"swarm/a.py": "one", "peers/b.py": "two"},
+        {"swarm/a.py": "onE", "peers/b.py": "two"},
+        {"swarm/c.py": "one", "peers/b.py": "two"},
+        {"swarm/a.py": "onet", "peers/b.py": "wo"},
+        {"swarm/a.py": "one", "peers/b.py": "two", "peers/c.py": ""},
+    ):
+        for name in ("swarm", "peers"):
+            shutil.rmtree(tmp_path / name, ignore_errors=True)
+            (tmp_path / name).mkdir()
+        for name, text in files.items():
+            (tmp_path / name).write_text(text)
+        found.append(code_of_this_program().digest)
+    assert len({*found}) == len(found)
 
 
 def test_another_run_or_another_author_is_said(state: Path, key: Path, tmp_path: Path) -> None:

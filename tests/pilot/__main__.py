@@ -19,7 +19,7 @@ from statistics import fmean
 from typing import Any
 
 from tests.screens import chromium
-from tests.screens.__main__ import CONTRAST
+from tests.screens.checks import CONTRAST
 
 ROUNDS = 4
 LIMIT_S = 1800.0

@@ -14,13 +14,24 @@ from pathlib import Path
 from peers.watch.app import WatchApp
 from peers.watch.source import Source
 from swarm.clock import unix_s
-from tests.screens import chromium
+from swarm.isolation import levels
+from tests.screens import checks, chromium, strangers
 from tests.screens.swarm import Dashboard, ObserverPapers, observer_papers, small_swarm
+from tests.unit.telemetry.story import PEERS, spent, story, write_logs
 
 ROUNDS = 24
 """Seen before the pictures are taken."""
+UNKNOWN = "\N{EN DASH}"
+"""What the page shows for a figure that nobody tells."""
 MOST_BYTES = 200_000
-SHOTS = (("light", 1280, 900, False), ("dark", 1280, 900, True), ("390", 390, 844, False))
+NARROW = 390
+SHOTS = (
+    ("light", 1280, 900, False),
+    ("dark", 1280, 900, True),
+    ("390", NARROW, 844, False),
+    (None, NARROW, 844, True),
+)
+"""The last one is looked at, and no picture of it is kept."""
 PARTS = (
     "#loss svg path.line",
     "#time svg rect",
@@ -32,38 +43,12 @@ PARTS = (
     "#votes tbody tr:first-child .tag.good",
 )
 """Each must be on the page at one time; the last is the newest round, once its record is verified."""
-READY = f"document.querySelector('#connection.live') && document.body.dataset.round >= {ROUNDS} && " + " && ".join(
-    f"document.querySelector({part!r})" for part in PARTS
+TOLD = f"{checks.PEERS}.every((row) => /^[0-9]/.test(row.Refused))"
+"""All peers have told their own figures."""
+READY = (
+    f"document.querySelector('#connection.live') && document.body.dataset.round >= {ROUNDS} && {TOLD} && "
+    + " && ".join(f"document.querySelector({part!r})" for part in PARTS)
 )
-CUT_OFF = """['#peers', '#regions', '#tiles', '#kinds', '#facts'].filter((name) => {
-  const box = document.querySelector(name);
-  return box.scrollWidth > box.clientWidth;
-})"""
-"""Where a narrow window must hide nothing, to be scrolled to or not."""
-LEAST_CONTRAST = 4.5
-"""WCAG 2.1 AA for text."""
-CONTRAST = """(() => {
-  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
-    .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
-    .reduce((sum, v, at) => sum + v * [0.2126, 0.7152, 0.0722][at], 0);
-  const behind = (node) => {
-    for (let at = node; at; at = at.parentElement) {
-      const colour = parse(getComputedStyle(at).backgroundColor);
-      if (colour.length < 4 || colour[3] === 1) return colour;
-    }
-    return [255, 255, 255];
-  };
-  const found = [];
-  for (const node of document.querySelectorAll("h1,h2,small,p,dt,dd,th,td,li,summary,.tag,.pill,svg text")) {
-    if (!node.textContent.trim() || !node.getClientRects().length || node.closest(".sr, .skip, .matrix")) continue;
-    const style = getComputedStyle(node);
-    const [a, b] = [light(parse(node.tagName === "text" ? style.fill : style.color)), light(behind(node))];
-    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (ratio < LEAST) found.push(`${node.tagName} ${node.textContent.slice(0, 30)} ${ratio.toFixed(2)}`);
-  }
-  return found;
-})()""".replace("LEAST", str(LEAST_CONTRAST))
 
 
 def main() -> int:
@@ -80,33 +65,65 @@ def main() -> int:
         try:
             with chromium.Browser(executable) as browser:
                 for name, width, height, dark in SHOTS:
-                    _look(browser, shown.url, out / f"dashboard-{name}.png", width, height, dark=dark)
+                    picture = _look(browser, shown.url, width, height, dark=dark)
+                    if name is not None:
+                        _keep(picture, out / f"dashboard-{name}.png")
+                _known_figures(browser, Path(temporary) / "logs")
                 assert not browser.problems, browser.problems
+            strangers.check(executable, shown.url)
         finally:
             shown.close()
         drawn = asyncio.run(_terminal(address, papers))
         # Textual names web fonts; a picture of ours loads nothing, and falls back to the reader's own.
         (out / "watch.svg").write_text(re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.DOTALL))
-    print(f"pictures in {out}: {', '.join(f'dashboard-{name}.png' for name, *_ in SHOTS)}, watch.svg")
+    kept = ", ".join(f"dashboard-{name}.png" for name, *_ in SHOTS if name is not None)
+    print(f"pictures in {out}: {kept}, watch.svg")
     return 0
 
 
-def _look(browser: chromium.Browser, url: str, path: Path, width: int, height: int, *, dark: bool) -> None:
-    """One picture, after the page has shown everything it must show."""
+def _look(browser: chromium.Browser, url: str, width: int, height: int, *, dark: bool) -> bytes:
+    """A picture of the whole page, after it has shown everything it must show."""
     browser.open(url, width, height, dark=dark)
     browser.wait_for(READY)
-    chromium.save(browser.picture(whole=True), path)
+    picture = browser.picture(whole=True)
+    for row in browser.read(checks.PEERS):
+        assert row["Isolation"] in levels.LADDER and row["Refused"].isdigit() and row["ε"] == UNKNOWN, row
+    tiles = browser.read(checks.TILES)
+    assert tiles["frames refused"].isdigit() and tiles["ε spent, at most"] == f"{UNKNOWN} no DP", tiles
     wide = browser.read("document.documentElement.scrollWidth")
     assert wide <= width, f"the page is {wide} px wide in a window of {width} px"
-    hidden = browser.read(CUT_OFF)
+    whole = checks.BOXES if width == NARROW else (*checks.BOXES, *checks.WIDE_BOXES)
+    hidden = browser.read(checks.cut_off(*whole))
     assert not hidden, f"cut off at {width} px: {hidden}"
-    unnamed = browser.read(
-        "[...document.querySelectorAll('svg[role=img]')].filter(e => !e.querySelector('title')).length"
-    )
+    lost = browser.read(checks.out_of_reach(*checks.WIDE_BOXES))
+    assert not lost, f"out of reach at {width} px: {lost}"
+    unnamed = browser.read(checks.UNNAMED)
     assert unnamed == 0, f"{unnamed} charts have no title"
-    faint = browser.read(CONTRAST)
+    faint = browser.read(checks.CONTRAST)
     assert not faint, f"too little contrast: {faint}"
+    return picture
+
+
+def _keep(picture: bytes, path: Path) -> None:
+    chromium.save(picture, path)
     assert path.stat().st_size < MOST_BYTES, f"{path} is larger than {MOST_BYTES} bytes"
+
+
+def _known_figures(browser: chromium.Browser, logs: Path) -> None:
+    """Epsilon, isolation and refused frames of logs that say what they are."""
+    ada, bob, cyn = (peer[-6:] for peer in PEERS)
+    shown = Dashboard("--events", write_logs(logs, [*story(), spent()]))
+    try:
+        browser.open(shown.url, *SHOTS[0][1:3])
+        browser.wait_for(f"{checks.PEERS}.length === {len(PEERS)} && {checks.TILES}['ε spent, at most'] === '0.50'")
+        found = {row["Peer"]: (row["Isolation"], row["Refused"], row["ε"]) for row in browser.read(checks.PEERS)}
+        expected = {ada: ("confined", "0", "0.50"), bob: ("confined", "0", UNKNOWN), cyn: ("confined", "1", UNKNOWN)}
+        assert found == expected, found
+        tiles = browser.read(checks.TILES)
+        assert tiles["frames refused"] == "1", tiles
+        browser.open("about:blank", *SHOTS[0][1:3])  # a page whose server ends complains
+    finally:
+        shown.close()
 
 
 async def _terminal(address: str, papers: ObserverPapers) -> str:

@@ -23,6 +23,7 @@ _FLAGS = (
     "--no-first-run",
     "--disable-dev-shm-usage",
 )
+_PIPED = ("--remote-debugging-pipe", "about:blank")
 _CLOSE_LIMIT_S = 20
 
 
@@ -34,7 +35,7 @@ def find() -> str | None:
 class Browser:
     """One browser with one page. Use as a context manager."""
 
-    def __init__(self, executable: str) -> None:
+    def __init__(self, executable: str, *flags: str) -> None:
         self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         commands_read, commands_write = os.pipe()
         answers_read, answers_write = os.pipe()
@@ -46,7 +47,7 @@ class Browser:
             os.dup2(ours[1], 4)
 
         self._process = subprocess.Popen(
-            [executable, *_FLAGS, f"--user-data-dir={self._profile.name}", "--remote-debugging-pipe", "about:blank"],
+            [executable, *_FLAGS, *flags, f"--user-data-dir={self._profile.name}", *_PIPED],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -62,9 +63,13 @@ class Browser:
         self._session: str | None = None
         self.problems: list[str] = []
         """What the page logged as an error, refusals by its content security policy among them."""
+        self._asked: dict[str, str] = {}
+        """What the page asked for, by the browser's id of the request."""
+        self._answered: list[tuple[str, int]] = []
+        """Such an id, and the status; the one may be known before the other."""
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log"):
+        for domain in ("Page", "Runtime", "Log", "Network"):
             self._call(f"{domain}.enable")
 
     def open(self, url: str, width: int, height: int, *, dark: bool = False) -> None:
@@ -91,6 +96,16 @@ class Browser:
         answer = self._call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def answers(self, origin: str, count: int) -> list[int]:
+        """The status of so many answers of an origin, also of those that the page was not given."""
+
+        def found() -> list[int]:
+            return [status for asked, status in self._answered if self._asked.get(asked, "").startswith(origin)]
+
+        while len(found()) < count:
+            self._note(self._next())
+        return found()
 
     def picture(self, *, whole: bool = False) -> bytes:
         """A PNG of the window, or of the whole page."""
@@ -121,6 +136,10 @@ class Browser:
         self._loaded |= event.get("method") == "Page.loadEventFired"
         if event.get("method") == "Log.entryAdded" and event["params"]["entry"]["level"] == "error":
             self.problems.append(event["params"]["entry"]["text"])
+        if event.get("method") == "Network.responseReceivedExtraInfo":
+            self._answered.append((event["params"]["requestId"], event["params"]["statusCode"]))
+        if event.get("method") == "Network.requestWillBeSent":
+            self._asked[event["params"]["requestId"]] = event["params"]["request"]["url"]
         if event.get("method") == "Runtime.exceptionThrown":
             self.problems.append(json.dumps(event["params"]["exceptionDetails"])[:500])
 

@@ -8,6 +8,9 @@ from typer.testing import CliRunner
 
 from peers.cli.app import app
 from swarm.sovereignty import statements
+from tests.governing import changed
+from tests.lineage.folders import make_state
+from tests.simulation import CREATED_S, make_charter
 from tests.unit.sovereignty.ledgers import ADA, BO, Machine
 
 
@@ -108,3 +111,11 @@ def test_an_unreadable_witness_is_said(pair: tuple[Machine, Machine], tmp_path: 
     empty = tmp_path / "empty.jsonl"
     statements.replace(empty, [])
     assert "no witness holds a head of this peer" in tapestry("verify", ada.path, "--witness", empty)[0]
+
+
+def test_a_data_set_is_withdrawn_whatever_the_first_expiry_was(tmp_path: Path) -> None:
+    """An amendment may have moved it, and what is in the Shared Base stays in it past any."""
+    charter = changed(make_charter(3, elements=600), run={"expires": CREATED_S + 10**6})
+    make_state(tmp_path / "state", rounds=2, charter=charter)
+    found = json.loads(tapestry("withdraw", "manuals", "--state", tmp_path / "state", "--json")[0])
+    assert found["rounds"] == [1, 2] and found["last_clean"]["round"] == 0

@@ -9,12 +9,14 @@ from typer.testing import CliRunner
 
 from peers.cli.app import app
 from swarm.charter import files
+from swarm.charter.manifest import Charter
 from swarm.charter.signing import SignedCharter, sign_charter
 from swarm.state.chain import Mark
 from swarm.state.run import Run
 from swarm.state.store import DiskStore
-from tests.simulation import MEMBER_KEYS, peer_identity
-from tests.unit.state.samples import make_chain, small_charter
+from tests.governing import amendment, changed
+from tests.simulation import CREATED_S, MEMBER_KEYS, peer_identity
+from tests.unit.state.samples import MadeRound, make_chain, make_round, small_charter, zero_head
 
 CHARTER = small_charter()
 RUN = Run(CHARTER)
@@ -34,13 +36,17 @@ def tapestry(*words: object, code: int = 0) -> str:
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A signed charter, its founder's key, and a state folder with two rounds in it."""
-    files.write(tmp_path / "charter.toml", sign_charter(SignedCharter(charter=CHARTER), MEMBER_KEYS[0]))
-    MEMBER_KEYS[0].save(tmp_path / "founder.key")
-    MEMBER_KEYS[1].save(tmp_path / "stranger.key")
-    store = DiskStore(tmp_path / "state")
-    for made in CHAIN:
+    return lay_out(tmp_path, CHARTER, CHAIN)
+
+
+def lay_out(folder: Path, charter: Charter, chain: list[MadeRound]) -> Path:
+    files.write(folder / "charter.toml", sign_charter(SignedCharter(charter=charter), MEMBER_KEYS[0]))
+    MEMBER_KEYS[0].save(folder / "founder.key")
+    MEMBER_KEYS[1].save(folder / "stranger.key")
+    store = DiskStore(folder / "state")
+    for made in chain:
         asyncio.run(store.save_record(made.value.round, made.record))
-    return tmp_path
+    return folder
 
 
 def test_from_a_state_folder_to_a_document_that_peers_take(place: Path) -> None:
@@ -79,3 +85,21 @@ def test_from_an_earlier_round_of_a_state_folder(place: Path) -> None:
     assert "end at round 2: round 3 is not" in tapestry(
         "new", place / "x.json", *state, "--round", 3, *SURVIVORS, code=1
     )
+
+
+@pytest.mark.parametrize("is_on_record", [False, True])
+def test_a_run_whose_expiry_was_amended_is_restarted_past_the_first_one(tmp_path: Path, is_on_record: bool) -> None:
+    run = Run(changed(CHARTER, run={"expires": CREATED_S + 10**6}))
+    extended = amendment(run.rules, MEMBER_KEYS[:9], run={"expires": CREATED_S + 10**9})
+    crew = [peer_identity(number) for number in range(3)]
+    documents = (extended,) if is_on_record else ()
+    made = asyncio.run(make_round(run, zero_head(run), crew, documents=documents))
+    place = lay_out(tmp_path, run.charter, [made])
+    out, charter = place / "restart.json", ("--charter", place / "charter.toml")
+    words = ("new", out, *charter, "--state", place / "state", *SURVIVORS)
+    if not is_on_record:
+        assert "has expired" in tapestry(*words, code=1) and not out.exists()
+        (place / "state" / "governance" / "dropped.json").write_bytes(extended)
+    tapestry(*words)
+    tapestry("sign", out, *charter, "--identity", place / "founder.key")
+    assert json.loads(tapestry("verify", out, *charter, "--json"))["round"] == 1

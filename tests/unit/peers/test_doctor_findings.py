@@ -1,16 +1,26 @@
 """What `tapestry doctor` makes of what it finds."""
 
+import os
 import socket
 from pathlib import Path
 
 import pytest
 from multiaddr import Multiaddr
 
+from peers import device
+from peers.device import Device
 from peers.doctor import answers, cgroup, confinement, machine
-from peers.doctor.finding import Verdict
+from peers.doctor.charters import charter_of
+from peers.doctor.finding import Finding, Verdict
 from peers.doctor.ports import ports
 from swarm import events
 from swarm.isolation import levels
+from swarm.net import wire
+from swarm.net.memory import MemoryNetwork, run_virtual
+from swarm.state.run import Run
+from tests.governing import amendment, changed
+from tests.simulation import CREATED_S, MEMBER_KEYS, make_charter, peer_identity
+from tests.unit.node.doors import Door, caller
 
 
 def test_little_memory_stands_in_the_way() -> None:
@@ -121,3 +131,69 @@ def test_how_others_reach_this_machine(how: str, verdict: Verdict) -> None:
     found = answers.reachability([events.Reachable(how=how, host="192.0.2.1", relays=(), asked=1)])
     assert found.verdict is verdict
     assert (verdict is Verdict.GOOD) == (found.remedy == "")
+
+
+def test_a_run_is_over_by_its_newest_charter_only() -> None:
+    charter = changed(make_charter(3), run={"expires": CREATED_S + 10**6})
+    extended = amendment(Run(charter).rules, MEMBER_KEYS[:9], run={"expires": CREATED_S + 10**9})
+    door = Door(MemoryNetwork(0), peer_identity(50), charter)
+    address = Multiaddr(f"/ip4/127.0.0.1/tcp/1/p2p/{door.identity.peer_id}")
+
+    async def asked() -> Finding:
+        return await charter_of(caller(door.network, peer_identity(51), wire.Hello("", b"")), address)
+
+    async def main() -> None:
+        await door.open()
+        over = await asked()
+        assert over.verdict is Verdict.WRONG and "has expired" in over.found
+        door.documents = (b"nonsense", extended)
+        going = await asked()
+        assert going.verdict is Verdict.GOOD and f"--run-id {Run(charter).id}" in going.found
+
+    run_virtual(main())
+
+
+CPU = Device("cpu", "AVX2, 2 cores", 8 * 10**9, ("fp32",))
+NO_DRIVER = "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver."
+
+
+@pytest.mark.parametrize(
+    ("program", "found", "remedy"),
+    [
+        ("echo NVIDIA H100; echo NVIDIA L4", "though the driver reports NVIDIA H100, NVIDIA L4", "CUDA build"),
+        (f'echo "{NO_DRIVER}"; exit 9', f"and nvidia-smi fails: {NO_DRIVER}", "mend the NVIDIA driver"),
+        ("echo no libnvidia-ml.so >&2; exit 12", "and nvidia-smi fails: no libnvidia-ml.so", "mend the NVIDIA driver"),
+        ("exit 3", "and nvidia-smi fails: exit status 3", "mend the NVIDIA driver"),
+        ("exec sleep 60", "and nvidia-smi does not answer within 0.5 s", "mend the NVIDIA driver"),
+        ("echo No devices were found", "none: the CPU trains (AVX2, 2 cores", "bench device"),
+        ("", "none: the CPU trains (AVX2, 2 cores", "bench device"),
+        (None, "none: the CPU trains (AVX2, 2 cores", "bench device"),
+    ],
+)
+def test_what_the_nvidia_driver_says_where_torch_sees_no_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str | None, found: str, remedy: str
+) -> None:
+    monkeypatch.setattr(device, "probe", lambda: CPU)
+    monkeypatch.setattr(machine, "_NVIDIA", tmp_path / "driver")
+    monkeypatch.setattr(machine, "_NVIDIA_LIMIT_S", 0.5)
+    monkeypatch.setattr(machine.shutil, "which", lambda name: None if program is None else name)
+    if program is not None:
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{program}\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
+    said = machine.accelerator()
+    assert said.verdict is Verdict.NOTE and said.found.startswith(("torch sees no CUDA device", "none"))
+    assert found in said.found and remedy in said.remedy
+
+
+def test_a_driver_without_its_program_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_NVIDIA", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert machine.nvidia_cards() == machine.Unanswered("cannot be run: No such file or directory")
+
+
+def test_a_card_that_torch_sees_is_named_without_asking_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "probe", lambda: Device("cuda", "NVIDIA H200", 150 * 10**9, ("fp32", "bf16")))
+    monkeypatch.setattr(machine, "nvidia_cards", lambda: pytest.fail("the driver was asked"))
+    found = machine.accelerator()
+    assert (found.verdict, found.found) == (Verdict.GOOD, "NVIDIA H200, 150 GB, bf16")

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from textual.widgets import DataTable
+from textual.widgets import DataTable, Static
 
 from peers.watch.app import WatchApp
 from peers.watch.logs import LOG, Logs
@@ -14,7 +14,7 @@ from swarm import events
 from swarm.errors import UsageError
 from swarm.telemetry.seen import Decided, Remark, Seen
 from tests.lineage.folders import make_state
-from tests.unit.telemetry.story import BEGAN_AT, PEERS, ROUNDS, story, write_logs
+from tests.unit.telemetry.story import BEGAN_AT, PEERS, ROUNDS, spent, story, write_logs
 
 COLUMNS, LINES = 150, 45
 LISTED = sorted(PEERS, key=lambda peer: PEERS[peer])
@@ -28,14 +28,24 @@ def _source(path: Path) -> Source:
 
 def test_every_peer_region_and_round_has_a_line(tmp_path: Path) -> None:
     async def main() -> None:
-        app = WatchApp(_source(write_logs(tmp_path, story())))
+        app = WatchApp(_source(write_logs(tmp_path, [*story(), spent()])))
         async with app.run_test(size=(COLUMNS, LINES)) as pilot:
             async with asyncio.timeout(LIMIT_S):
                 while app.query_one("#rounds", DataTable).row_count < ROUNDS:
                     await pilot.pause(0.05)
             counts = {name: app.query_one(f"#{name}", DataTable).row_count for name in ("peers", "regions", "rounds")}
             assert counts == {"peers": len(PEERS), "regions": 2, "rounds": ROUNDS}
-            assert [str(cell) for cell in app.query_one("#peers", DataTable).get_row_at(1)][1:3] == ["ada", "eu"]
+            peers = app.query_one("#peers", DataTable)
+            names = [str(each.label) for each in peers.columns.values()]
+            lines = [dict(zip(names, map(str, peers.get_row_at(number)), strict=True)) for number in range(len(PEERS))]
+            told = [tuple(line[name] for name in ("member", "region", "isolation", "refused", "ε")) for line in lines]
+            assert told == [
+                ("cy", "asia", "confined", "1", "-"),
+                ("ada", "eu", "confined", "0", "0.50"),
+                ("bo", "eu", "confined", "0", "-"),
+            ]
+            head = str(app.query_one("#head", Static).render())
+            assert "1 frames refused" in head and "ε 0.50 spent at most" in head
             links = app.query_one("#links", DataTable)
             assert [str(each.label) for each in links.columns.values()][1:] == [peer[-6:] for peer in LISTED]
             rows = [[str(cell) for cell in links.get_row_at(number)][1:] for number in range(3)]

@@ -34,6 +34,22 @@ def story(rounds: int = ROUNDS) -> list[Logged]:
     return told
 
 
+def spent() -> Logged:
+    """What differential privacy has cost the first peer, as its log says; nothing in the story itself is private."""
+    event = events.PrivacySpent(
+        round=4,
+        unit="sequence",
+        epsilon=0.5,
+        delta=1e-6,
+        budget=1.0,
+        noise_multiplier=1.0,
+        max_grad_norm=1.0,
+        steps=4,
+        accountant="rdp",
+    )
+    return Logged(peer="12D3KooWada", at=BEGAN_AT + 60.0, event=event)
+
+
 def write_logs(folder: Path, told: list[Logged]) -> Path:
     """A folder with one state folder for each peer."""
     for seen in told:

@@ -23,7 +23,7 @@ from swarm.telemetry.seen import (
     Told,
 )
 from swarm.telemetry.view import SILENT_AFTER_S, View, view
-from tests.unit.telemetry.story import BEGAN_AT, PEERS, ROUNDS, story
+from tests.unit.telemetry.story import BEGAN_AT, PEERS, ROUNDS, spent, story
 
 ADA, BOB, CYN = PEERS
 NOW_S = BEGAN_AT + 72.0
@@ -75,11 +75,23 @@ def _announced(at: float, phase: str) -> Announced:
     )
 
 
+def _charter(at: float, *regions: str) -> RunSeen:
+    return RunSeen(
+        at=at,
+        run_id="ab",
+        name="r",
+        admission="open",
+        min_contributors=1,
+        parameters=7,
+        regions=dict.fromkeys(regions, ("DE",)),
+    )
+
+
 EVERYTHING: list[Seen] = [
     *story(),
-    RunSeen(
-        run_id="ab", name="r", admission="open", min_contributors=1, parameters=7, regions={"eu": ("DE",), "asia": ()}
-    ),
+    _charter(BEGAN_AT, "eu", "asia"),
+    _charter(BEGAN_AT + 20, "eu", "asia", "africa"),
+    _charter(BEGAN_AT + 20, "eu", "asia", "oceania"),
     *(_decided(number) for number in (2, 3)),
     replace(_decided(3, "e" * 64), chain=1),
     Parted(chain=1, round=2),
@@ -115,6 +127,11 @@ def test_a_run_in_figures() -> None:
 def test_a_verified_record_stands_above_what_logs_say() -> None:
     (row,) = [row for row in _view([*story(), _decided(3)]).rounds if row.round == 3]
     assert (row.verified, row.votes, row.voters, row.counted, row.attempt, row.tokens) == (True, 2, 3, 2, 2, 150)
+
+
+def test_an_amended_charter_stands_above_the_one_before() -> None:
+    told: list[Seen] = [_charter(NOW_S, "eu", "africa"), _charter(BEGAN_AT, "eu", "asia")]
+    assert [row.name for row in _view(told).regions] == ["africa", "eu"]
 
 
 def test_bases_that_differ_are_shown() -> None:
@@ -177,19 +194,8 @@ def test_who_has_left_is_no_alarm() -> None:
 
 
 def test_privacy_spent_and_the_border_of_an_old_log() -> None:
-    spent = events.PrivacySpent(
-        round=4,
-        unit="sequence",
-        epsilon=0.5,
-        delta=1e-6,
-        budget=1.0,
-        noise_multiplier=1.0,
-        max_grad_norm=1.0,
-        steps=4,
-        accountant="rdp",
-    )
     bytes_only = events.BytesOut(round=1, by_kind={"update": 5}, peers=1)
-    told: list[Seen] = [Logged(peer=ADA, at=1.0, event=spent), Logged(peer=ADA, at=1.0, event=bytes_only)]
+    told: list[Seen] = [spent(), Logged(peer=ADA, at=1.0, event=bytes_only)]
     seen = _view(told, 2.0)
     assert (seen.totals.epsilon, seen.totals.sent_bytes, seen.rounds) == (0.5, 5, ())
 
