@@ -16,8 +16,11 @@ from typing import Literal
 
 import msgspec
 
+from peers.ecosystem.tokenizer import keep_tokenizer
+from peers.lineage.subjects import STATEMENT_NAME
 from peers.trainer import NODE_GONE, TrainerConfig
 from swarm import events
+from swarm.charter import files
 from swarm.clock import process_s
 from swarm.errors import StateError, TapestryError, UsageError
 from swarm.isolation.levels import NONE
@@ -26,6 +29,8 @@ from swarm.isolation.start import Scratch, start_confined
 from swarm.node.config import NodeConfig
 from swarm.node.spawn import NodeProcess, describe_exit, read_cause
 from swarm.sovereignty.policy import DpRules
+from swarm.state.disk import told
+from swarm.state.shared_base import EXPORT, set_aside
 
 NODE_STOP_LIMIT_S = 4.0
 """A node that was asked to stop and has not is ended; its state on disk is whole at any instant."""
@@ -34,8 +39,6 @@ EXPORT_LIMIT_S = 60.0
 EXPORT_LIMIT_ON_STOP_S = 0.7
 """The same after Ctrl+C: a person should not wait, and the state folder holds the Shared Base anyway."""
 _TICK_S = 0.2
-EXPORT = "shared-base"
-"""Folder of the Shared Base: in the trainer's scratch folder, then in the state folder."""
 OUTPUT = "output.log"
 """What a user's own script prints, in its scratch folder."""
 
@@ -57,7 +60,7 @@ class Training:
     fields: Mapping[str, str] = field(default_factory=dict[str, str])
     """Of files of rows, by path: the field that holds the text, where it is not called "text"."""
     adopted: Path | None = None
-    """The checkpoint folder that the run began from, of which the trainer needs the tokenizer."""
+    """The checkpoint folder that the run began from, of which the trainer and the state folder need the tokenizer."""
     data: Path | None = None
     """The folder that the trainer may read and the node may not; those that `files` lie in if left out."""
     required: str = NONE
@@ -121,12 +124,20 @@ class Peer:
         while not node.ended:
             stamped = node.next_event(_TICK_S)
             if stamped is not None:
+                if isinstance(stamped.event, events.CharterReady):
+                    self._keep_tokenizer(Path(stamped.event.path))
                 self._on_event(stamped)
             if self._asked_s is None and (self._stopping or trainer.poll() not in (None, 0)):
                 self._asked_s = process_s()
                 node.ask_to_stop()
             if self._asked_s is not None and process_s() - self._asked_s > NODE_STOP_LIMIT_S:
                 node.kill()
+
+    def _keep_tokenizer(self, charter: Path) -> None:
+        """Of an adopted checkpoint, if it is the run's: the trainer refuses another. StateError if the disk refuses."""
+        if self._training.adopted is not None:
+            digest = files.read(charter).charter.model.tokenizer_digest
+            keep_tokenizer(Path(self._settings.state), self._training.adopted, digest)
 
     def _start_trainer(self, node: NodeProcess) -> subprocess.Popen[bytes]:
         """Starts it at once: it imports for seconds while the node finds the swarm, then waits for the charter."""
@@ -179,21 +190,32 @@ class Peer:
             trainer.communicate()
             return ""
         if trainer.returncode == 0:
-            self.exported = self._take_export()
+            assert self._scratch is not None, "there was a trainer"
+            self.exported = take_export(self._scratch.path, Path(self._settings.state))
         if trainer.returncode in (0, NODE_GONE) or (failed and self._training.command):
             return ""
         cause = read_cause(errors, trainer.returncode)
         return cause or f"the trainer process {describe_exit(trainer.returncode)}"
 
-    def _take_export(self) -> Path | None:
-        """Moves what the trainer wrote out of its scratch folder; None if it wrote nothing."""
-        assert self._scratch is not None, "there was a trainer"
-        written, folder = self._scratch.path / EXPORT, Path(self._settings.state) / EXPORT
-        if not written.is_dir() or written.is_symlink():
-            return None
-        shutil.rmtree(folder, ignore_errors=True)
+
+def take_export(scratch: Path, state: Path) -> Path | None:
+    """Moves the Shared Base that a trainer wrote out of its scratch folder; None if it wrote nothing.
+
+    An older one makes room. If it is signed it stays beside under another name, with its statement.
+
+    Raises:
+        StateError: the disk refuses.
+    """
+    written, folder = scratch / EXPORT, state / EXPORT
+    if not written.is_dir() or written.is_symlink():
+        return None
+    with told(folder):
+        if (folder / STATEMENT_NAME).exists():
+            set_aside(folder)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
         written.rename(folder)
-        return folder
+    return folder
 
 
 def script_words(text: str | None) -> tuple[str, ...]:

@@ -13,11 +13,11 @@ import numpy as np
 from peers.build.weights import refuse_pickles, weights_digest
 from peers.lineage.history import CHARTER_NAME, last_record, read_run, walk
 from peers.lineage.replay import replay
-from peers.lineage.weights import is_base
-from peers.supervisor import EXPORT
+from peers.lineage.weights import is_base, write_model
 from swarm.errors import ModelError, StateError, UsageError
 from swarm.state.chain import Mark
 from swarm.state.run import Run
+from swarm.state.shared_base import EXPORT
 
 _LONGEST = ("max_position_embeddings", "n_positions")
 """What configs of `transformers` call how many tokens a model takes."""
@@ -46,10 +46,12 @@ def verify_base(source: Path, round_number: int | None) -> Verified:
     """
     if not source.is_dir():
         raise UsageError(f"{source} does not exist, or is no folder")
-    refuse_pickles(source)
     is_export = source.name == EXPORT and (source.parent / CHARTER_NAME).is_file()
     state = source.parent if is_export else source
-    if not (state / CHARTER_NAME).is_file():
+    is_state = (state / CHARTER_NAME).is_file()
+    if is_export or not is_state:  # in a state folder nothing is read as weights but what the records prove
+        refuse_pickles(source)
+    if not is_state:
         raise StateError(
             f"{source} is not verified: nothing there proves that a run has agreed on it. "
             "Give the state folder of a peer, which holds the charter and the signed records"
@@ -75,24 +77,15 @@ def write_base(verified: Verified, folder: Path) -> str:
     Raises:
         ModelError: the charter has no `transformers` config, since its members bring the model themselves; or the
             tokenizer that it names is not in the state folder.
-        OSError: it cannot be written.
+        StateError, OSError: it cannot be written.
     """
-    from transformers.utils import logging
-
-    from peers.build.tokens import copy_tokenizer, write_tokenizer
-    from peers.model import build, load_vector
+    from peers.build.tokens import write_tokenizer
 
     charter = verified.run.charter
     if not charter.model.config_json:
         raise ModelError("the run's charter has no model config, so transformers cannot load its base")
-    model = build(charter.model.config_json)
-    load_vector(model, verified.base_N)
-    folder.mkdir()
-    logging.disable_progress_bar()
-    model.save_pretrained(folder)
-    if charter.model.tokenizer_digest:
-        copy_tokenizer(verified.state / EXPORT, charter.model.tokenizer_digest, folder)
-    else:
+    write_model(verified.run, verified.base_N, verified.state, folder)
+    if not charter.model.tokenizer_digest:
         write_tokenizer(folder, longest_of(folder) or charter.training.sequence_length)
     return weights_digest(folder)
 

@@ -11,6 +11,7 @@ from peers.build.record import BASE_FOLDER, Base, BuildRecord, write_record
 from peers.build.sources import read_ground
 from swarm.clock import unix_s
 from swarm.errors import StateError
+from swarm.state.policies import keep_policy
 
 DISTRIBUTION = "tapestry-swarm"
 
@@ -40,6 +41,7 @@ def begin(build: Path, beginning: Beginning) -> BuildRecord:
     verified = verify_base(beginning.source, beginning.round)
     make_folder(build, beginning.data)
     try:
+        keep_policy(build, ground.policy)
         record = BuildRecord(
             code=version(DISTRIBUTION),
             created=unix_s(),

@@ -35,6 +35,7 @@ from peers.build.scored_on import readable, scoring_of
 from peers.build.sources import read_ground
 from peers.build.weights import require_digest
 from swarm.clock import unix_s
+from swarm.state.policies import POLICIES_NAME
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,8 @@ def rebase(
             for stage in record.accepted:
                 shutil.copytree(build / stage.folder, out / stage.folder)
             shutil.copy2(build / DECISIONS_NAME, out)
+            if (build / POLICIES_NAME).is_dir():  # of builds that began before policies were kept there are none
+                shutil.copytree(build / POLICIES_NAME, out / POLICIES_NAME)
             work = out / WORK_FOLDER / "rebase"
             job = Rebase(
                 base=str((out / BASE_FOLDER).absolute()),

@@ -2,6 +2,7 @@
 
     BUILD/build.json          this record; rewritten in one step after everything that happens
     BUILD/decisions.jsonl     what the policy allowed and refused, one decision a line
+    BUILD/policies/           every policy that decided, by its digest, as it was written
     BUILD/base/               the verified Shared Base, as `transformers` loads it
     BUILD/<n>-<name>/         what stage n made: adapter_model.safetensors, or model.safetensors (`full`)
     BUILD/model/              the result, if every stage was accepted: weights, tokenizer, model card
@@ -180,7 +181,7 @@ class BuildRecord(_Part, frozen=True, kw_only=True):
     """Where the machine stands; empty if nobody has said."""
     data_folder: str
     policy: str
-    """Path of the policy file."""
+    """Path of the policy file, which may change; BUILD/policies has it as it was."""
     policy_digest: str
     """Hex digest of the policy when the build began; each stage's decision names the one it went by."""
     stages: tuple[Stage, ...] = ()

@@ -13,6 +13,7 @@ import msgspec
 
 from peers.build.base import longest_of
 from peers.build.confined import BuildError, Ended, remove, run_confined, work_folder
+from peers.build.decisions import note
 from peers.build.folder import alone
 from peers.build.gate import judge
 from peers.build.jobs import WEIGHTS_FOLDER, FromWorker, Scoring, TrainStage
@@ -21,7 +22,6 @@ from peers.build.plan import Plan, begin_or_resume, plan_behind, plan_of
 from peers.build.recipe import Asked
 from peers.build.record import (
     BASE_FOLDER,
-    DECISIONS_NAME,
     MODEL_FOLDER,
     WORK_FOLDER,
     BuildRecord,
@@ -36,9 +36,8 @@ from peers.fingerprint import data_used
 from swarm.clock import unix_s
 from swarm.errors import DataError
 from swarm.sovereignty.artefacts import DataUsed
-from swarm.sovereignty.decisions import Decision
 from swarm.sovereignty.policy import LabelledFile
-from swarm.state.disk import read_file, replace_file, told
+from swarm.state.disk import told
 
 _OWNER_ONLY = 0o600
 
@@ -77,7 +76,7 @@ def run_stage(build: Path, asked: Asked, show: Callable[[FromWorker], None], pos
         record = mended_record(build)
         ground = read_ground(Path(record.data_folder), Path(record.policy))
         decision = decide(ground, asked.data, record)
-        _note(build, asked, decision)
+        note(build, ground.policy, asked, decision)
         if decision.verdict == "denied":
             raise refusal(decision)
         files = training_files(ground, asked.name, asked.data)
@@ -92,19 +91,6 @@ def run_stage(build: Path, asked: Asked, show: Callable[[FromWorker], None], pos
                 )
             return StageEnd(stage, record, was_done=True)
         return _train(build, record, _Allowed(asked, ground, files, used, decision.line), show)
-
-
-def _note(build: Path, asked: Asked, decision: Decision) -> None:
-    """Adds a decision to the build's file of them. Raises StateError."""
-    path = build / DECISIONS_NAME
-    entry = {
-        "at": unix_s(),
-        "stage": asked.name,
-        "data": asked.data,
-        "decision": decision.line,
-        "reason": decision.reason,
-    }
-    replace_file(path, [read_file(path) or b"", msgspec.json.encode(entry) + b"\n"], mode=_OWNER_ONLY)
 
 
 def _position(record: BuildRecord, asked: Asked, used: Sequence[DataUsed]) -> int:

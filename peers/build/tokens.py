@@ -7,15 +7,12 @@ adapter fits every later Shared Base.
 """
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 from peers.build.windows import Encode
-from peers.ecosystem.checkpoint import tokenizer_digest_of
 from peers.ecosystem.reading import Reading
-from peers.ecosystem.tokens import TOKENIZER_FILES, boundary_of, read_tokenizer
-from swarm.errors import ModelError
+from peers.ecosystem.tokens import boundary_of, read_tokenizer
 
 PAD, END = "<|pad|>", "<|end|>"
 SPECIAL = {251: "<|system|>", 252: "<|assistant|>", 253: "<|user|>", 254: PAD, 255: END}
@@ -46,18 +43,6 @@ def write_tokenizer(folder: Path, longest: int) -> None:
         chat_template=CHAT_TEMPLATE,
     )
     wrapped.save_pretrained(folder)
-
-
-def copy_tokenizer(source: Path, digest: str, folder: Path) -> None:
-    """Copies the tokenizer of a run, which its charter names by digest. Raises ModelError if it is not in `source`."""
-    if not source.is_dir() or tokenizer_digest_of(source) != digest:
-        raise ModelError(
-            f"{source} does not hold the tokenizer that this run began with ({digest[:16]}...): its peer puts it there "
-            "when it ends; copy its files from the checkpoint that the run was begun from"
-        )
-    for name in TOKENIZER_FILES:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, folder / name)
 
 
 def reading_of(folder: Path, config: Any) -> Reading:

@@ -1,13 +1,15 @@
 """Folders of weights: their digest, and what may not lie in one. Reads files as bytes; knows nothing of models."""
 
+import os
 from pathlib import Path
+from typing import NoReturn
 
 import blake3
 import msgspec
 
 from swarm.errors import ModelError
 
-PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"})
+_PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"})
 
 
 def weights_digest(folder: Path) -> str:
@@ -27,10 +29,19 @@ def weights_digest(folder: Path) -> str:
 
 
 def refuse_pickles(folder: Path) -> None:
-    """Raises ModelError if a file in the folder could run code when it is read."""
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in PICKLE_SUFFIXES:
-            raise ModelError(f"{path} is a pickle file, which can run code when it is read: safetensors only")
+    """Whether nothing in the folder or below it could run code when it is read, by what files are called.
+
+    Raises:
+        ModelError: something could, or there is no such folder, or part of it cannot be looked at.
+    """
+
+    def unseen(error: OSError) -> NoReturn:
+        raise ModelError(f"{error.filename} cannot be read: {error.strerror}")
+
+    for place, _, names in os.walk(folder, onerror=unseen):
+        for path in (Path(place, name) for name in sorted(names)):
+            if path.suffix.lower() in _PICKLE_SUFFIXES:
+                raise ModelError(f"{path} is a pickle file, which can run code when it is read: safetensors only")
 
 
 def require_digest(folder: Path, digest: str) -> None:

@@ -2,14 +2,21 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
+import typer
 
 from swarm.charter.rules import MAX_CONFIG_BYTES
 from swarm.errors import ModelError, UsageError
 from swarm.identity.peer_id import PeerId, parse_peer_id
 
+if TYPE_CHECKING:
+    from swarm.sovereignty.entry import Tier
+
 DAY_S = 86_400
+TierOption = Annotated[str, typer.Option(help="Who the data sets are shown to: public or consortium.")]
+"""Of commands that sign a statement; `shown_to` reads it."""
 IDENTITY_NAME = "identity.key"
 """In the state folder of a peer that was started without a key file."""
 
@@ -99,6 +106,17 @@ def one_of(text: str, words: Sequence[str], option: str) -> str:
     if text not in words:
         raise UsageError(f"{option}: {text!r} is none of {', '.join(words)}")
     return text
+
+
+def shown_to(text: str) -> "Tier":
+    """Who a statement shows its data sets to.
+
+    Raises:
+        UsageError: neither the public nor the consortium.
+    """
+    from swarm.sovereignty.entry import Tier
+
+    return Tier(one_of(text, [Tier.PUBLIC.value, Tier.CONSORTIUM.value], "--tier"))
 
 
 def compact_json(path: Path, option: str) -> str:

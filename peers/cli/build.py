@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from peers.build.rebase import Judged
     from peers.build.recipe import Asked
     from peers.build.record import BuildRecord, StageName
+    from swarm.sovereignty.entry import Tier
 
 app = typer.Typer(help="Make your own model from the Shared Base, in stages; nothing of it leaves.")
 
@@ -73,16 +74,21 @@ def run(
     identity: Annotated[
         Path | None, typer.Option(help="Key file: sign where the model comes from (`tapestry lineage sign`).")
     ] = None,
+    tier: arguments.TierOption = "public",
     as_json: JsonFlag = False,
 ) -> None:
     """Run the stages of a recipe in order; what is done already is passed over."""
     from peers.build.recipe import read_recipe
 
+    shown_to = arguments.shown_to(tier)
     if identity is not None:
         from swarm.identity.key import Identity
 
         Identity.load(identity)  # said now rather than after hours of training
-    _stages(build, read_recipe(recipe), as_json=as_json, in_order=True, identity=identity)
+    document, text = _stages(build, read_recipe(recipe), as_json=as_json, in_order=True)
+    if identity is not None:
+        document["statement"] = _sign(build, identity, shown_to)
+    show(document, text, as_json=as_json)
 
 
 def _single(name: "StageName", summary: str) -> Callable[..., None]:
@@ -114,7 +120,7 @@ def _single(name: "StageName", summary: str) -> Callable[..., None]:
         limits = Limits(retention_factor=retention_factor, max_exposure_bits=max_exposure_bits)
         asked = Asked(name, tuple(data), method, settings, Canaries(), limits)
         check_asked(asked, "the command line")
-        _stages(build, [asked], as_json=as_json, in_order=False, identity=None)
+        show(*_stages(build, [asked], as_json=as_json, in_order=False), as_json=as_json)
 
     command.__doc__ = summary
     return command
@@ -163,7 +169,8 @@ def show_build(build: Build, as_json: JsonFlag = False) -> None:
     show(_document(record), "\n".join(record_lines(record)), as_json=as_json)
 
 
-def _stages(build: Path, asked: "Sequence[Asked]", *, as_json: bool, in_order: bool, identity: Path | None) -> None:
+def _stages(build: Path, asked: "Sequence[Asked]", *, as_json: bool, in_order: bool) -> tuple[dict[str, Any], str]:
+    """Runs them; the build's record then, as a document and as text."""
     from rich.console import Console
 
     from peers.build.confined import BuildError
@@ -187,19 +194,15 @@ def _stages(build: Path, asked: "Sequence[Asked]", *, as_json: bool, in_order: b
             if as_json:
                 show(_document(record), "", as_json=True)
             raise BuildError(f"stage {end.stage.n}-{end.stage.name} is refused: {'; '.join(end.stage.reasons)}")
-    document = _document(record)
-    if identity is not None:
-        document["statement"] = _sign(build, identity)
-    show(document, "\n".join(record_lines(record)), as_json=as_json)
+    return _document(record), "\n".join(record_lines(record))
 
 
-def _sign(build: Path, identity: Path) -> str:
+def _sign(build: Path, identity: Path, tier: "Tier") -> str:
     from peers.lineage.builds import sign_build
     from swarm.clock import unix_s
     from swarm.identity.key import Identity
-    from swarm.sovereignty.entry import Tier
 
-    return str(sign_build(build, Identity.load(identity), tier=Tier.CONSORTIUM, at=unix_s()).file)
+    return str(sign_build(build, Identity.load(identity), tier=tier, at=unix_s()).file)
 
 
 def _show_judged(judged: "Judged", title: str, columns: dict[str, str], *, as_json: bool) -> None:

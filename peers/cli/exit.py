@@ -43,7 +43,7 @@ def write(
     build: Annotated[list[Path] | None, typer.Option(help="A Sovereign Build to take along. Repeat for more.")] = None,
     policy: Annotated[
         list[Path] | None,
-        typer.Option(help="A policy file that the state folder has not kept itself. Repeat for more."),
+        typer.Option(help="A policy file that neither the state folder nor a build has kept. Repeat for more."),
     ] = None,
     passport: Annotated[Path | None, typer.Option(help="The peer's passport.")] = None,
     identity: Annotated[

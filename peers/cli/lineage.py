@@ -33,7 +33,7 @@ def sign(
         typer.Option(help="Labelled folder: the Shared Base is scored on what it has for evaluation alone."),
     ] = None,
     policy: Annotated[Path | None, typer.Option(help="Policy of --data; its own policy.toml if left out.")] = None,
-    tier: Annotated[str, typer.Option(help="Who the data sets are shown to: public or consortium.")] = "public",
+    tier: arguments.TierOption = "public",
     json: JsonFlag = False,
 ) -> None:
     """Sign where a model comes from, beside its files: parents, rounds, data labels, privacy, evaluation, code.
@@ -47,9 +47,8 @@ def sign(
     from peers.lineage.sign import sign_state
     from swarm.clock import unix_s
     from swarm.identity.key import Identity
-    from swarm.sovereignty.entry import Tier
 
-    shown_to = Tier(arguments.one_of(tier, [Tier.PUBLIC.value, Tier.CONSORTIUM.value], "--tier"))
+    shown_to = arguments.shown_to(tier)
     if state is not None:
         arguments.existing_file(state, "--state")
     if build is not None:

@@ -39,7 +39,7 @@ def peer(
     ] = None,
     adopt: Annotated[
         Path | None,
-        typer.Option(help="Folder with the tokenizer of the checkpoint that the run began from, if it began from one."),
+        typer.Option(help="Folder with the tokenizer of the checkpoint that the run began from; kept in --state."),
     ] = None,
     checkpoints: Annotated[
         int, typer.Option(min=1, help="States of past rounds kept on disk: one to go on from, and those before it.")

@@ -111,7 +111,9 @@ def _steps(builder: Builder, apart: Sequence[str]) -> Steps:
         *("build", "new", build, "--base", str(builder.state), "--data", str(builder.data)),
         *("--member", builder.member, "--jurisdiction", builder.jurisdiction),
     )
-    document = yield _tapestry("build", "run", build, "--recipe", str(recipe_file), "--identity", key, apart=apart)
+    document = yield _tapestry(
+        *("build", "run", build, "--recipe", str(recipe_file), "--identity", key, "--tier", "consortium"), apart=apart
+    )
     document.pop("statement", None)
     record = msgspec.convert(document, BuildRecord)
     lineage = None

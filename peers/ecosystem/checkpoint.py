@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import blake3
 import msgspec
 import numpy as np
 
 from peers.build.weights import refuse_pickles
-from peers.ecosystem.tokens import TOKENIZER_FILES, TOKENIZER_NAME, read_tokenizer
+from peers.ecosystem.tokenizer import TOKENIZER_NAME, files_digest, tokenizer_digest_of, tokenizer_files
+from peers.ecosystem.tokens import read_tokenizer
 from peers.model import BYTE_VALUES, State0, state_of
 from swarm.charter.manifest import Outer, Reduce
 from swarm.charter.rules import MAX_CONFIG_BYTES
@@ -60,28 +60,15 @@ def adopt(folder: Path, outer: Outer, reduce: Reduce) -> Checkpoint:
     embedded = int(model.get_input_embeddings().weight.shape[0])
     if tokenizer_digest and (count := read_tokenizer(folder).size) > embedded:
         raise ModelError(f"{folder}: its tokenizer has {count} tokens, its model {embedded}")
-    names = [CONFIG_NAME, *weights, *(name for name in (_INDEX_NAME, *TOKENIZER_FILES) if (folder / name).is_file())]
+    names = [CONFIG_NAME, *weights, *tokenizer_files(folder)]
+    if (folder / _INDEX_NAME).is_file():
+        names.append(_INDEX_NAME)
     return Checkpoint(
         json.dumps(fields, separators=(",", ":")),
         files_digest(folder, names),
         tokenizer_digest,
         state_of(model, outer, reduce),
     )
-
-
-def tokenizer_digest_of(folder: Path) -> str:
-    """Hex BLAKE3 over the tokenizer's files; empty where there is none. Raises ModelError."""
-    names = [name for name in TOKENIZER_FILES if (folder / name).is_file()]
-    return files_digest(folder, names) if names else ""
-
-
-def files_digest(folder: Path, names: list[str]) -> str:
-    """Hex BLAKE3 over names and contents of some files, in order of their names. Raises ModelError."""
-    try:
-        content = [(name, blake3.blake3().update_mmap(folder / name).hexdigest()) for name in sorted(names)]
-    except OSError as error:
-        raise ModelError(f"{folder} cannot be read: {error.strerror}") from None
-    return blake3.blake3(msgspec.json.encode(content)).hexdigest()
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

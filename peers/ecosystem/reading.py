@@ -3,7 +3,6 @@
 The charter decides, by the digest of the tokenizer; the folder that the peer was given must hold exactly that one.
 """
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peers.batches import ByteSampler
-from peers.ecosystem.checkpoint import tokenizer_digest_of
-from peers.ecosystem.tokens import (
-    TOKENIZER_FILES,
-    TokenSampler,
-    Words,
-    bits_per_byte_of_tokens,
-    boundary_of,
-    read_tokenizer,
-)
+from peers.ecosystem.tokenizer import put_tokenizer, tokenizer_digest_of
+from peers.ecosystem.tokens import TokenSampler, Words, bits_per_byte_of_tokens, boundary_of, read_tokenizer
 from peers.scoring import MAX_SCORED_BYTES, bits_per_byte
 from swarm.charter.manifest import Model, Training
 from swarm.errors import ModelError
@@ -60,11 +52,8 @@ class Reading:
 
     def put_beside(self, export: Path) -> None:
         """Copies the tokenizer to where the model was written."""
-        if self.folder is None:
-            return
-        for name in TOKENIZER_FILES:
-            if (self.folder / name).is_file():
-                shutil.copyfile(self.folder / name, export / name)
+        if self.folder is not None:
+            put_tokenizer(self.folder, export)
 
 
 def read_as(charter_model: Model, config: Any, adopted: str) -> Reading:

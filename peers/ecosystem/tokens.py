@@ -16,17 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peers.batches import open_text
+from peers.ecosystem.tokenizer import TOKENIZER_NAME
 from swarm.errors import DataError, ModelError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-TOKENIZER_NAME = "tokenizer.json"
-TOKENIZER_FILES = (
-    TOKENIZER_NAME,
-    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),
-    *("tokenizer.model", "vocab.json", "merges.txt", "vocab.txt", "spiece.model"),
-)
 _PIECE_BYTES_PER_TOKEN = 8
 """Read at a time for each token that is wanted; what a language takes beyond that comes from another piece."""
 _MAX_EMPTY_PIECES = 100

@@ -6,7 +6,8 @@
     state       checkpoints and means lead to the state of that head, bit for bit
     models      the Shared Base's and each build's statement hold, and rest on that chain
     evidence    the ledger is the one its heads were signed over; sessions, receipts and others' heads are what they say
-    policies    each is the one that its digest names
+    policies    each is the one that its digest names, those that builds keep included
+    tokenizer   it is the one that the charter names, if it names one
     passport    a member of the run has given it to the peer that made the bundle
     keys        the list is the one that charter and records give
 
@@ -20,6 +21,9 @@ from pathlib import Path
 
 import msgspec
 
+from peers.build.decisions import policies_named
+from peers.build.record import RECORD_NAME
+from peers.ecosystem.tokenizer import TOKENIZER_FOLDER, has_tokenizer
 from peers.leaving import manifest as manifests
 from peers.leaving import tarball
 from peers.leaving.manifest import Key, Manifest
@@ -27,7 +31,6 @@ from peers.lineage import verify
 from peers.lineage.dsse import MAX_ENVELOPE_BYTES, unseal
 from peers.lineage.history import Step, base_at, last_record, read_run, walk
 from peers.lineage.replay import replay
-from peers.lineage.sign import EXPORT
 from peers.lineage.subjects import STATEMENT_NAME, Subject, digests
 from swarm.charter import passport as passports
 from swarm.charter.admission import Admitted, Refused, admit
@@ -43,6 +46,7 @@ from swarm.sovereignty.witness import WITNESS_NAME
 from swarm.state.chain import Mark
 from swarm.state.policies import kept_policies, policies_of
 from swarm.state.run import Run
+from swarm.state.shared_base import EXPORT
 from swarm.state.trails import read_trail
 
 
@@ -69,9 +73,9 @@ class Findings:
     countersigned_frames: int
     """Frames in the ledger for which other peers' receipts are here."""
     policies: int
-    """Policy files here that sessions on record name."""
+    """Policy files here that sessions and builds on record name."""
     policies_missing: int
-    """Policies that sessions on record name, and whose file is not here."""
+    """Policies that they name, and whose file is not here."""
     models: tuple[str, ...]
     """Folders with a statement that holds."""
     has_private_key: bool
@@ -87,7 +91,7 @@ class Findings:
             f"Shared Base of round {self.round}, state {self.state_digest}\n"
             f"records {self.records} of {self.round} rounds; means replayed {self.means} of {self.round}\n"
             f"ledger {self.ledger}: {self.ledger_entries} entries, {self.countersigned_frames} countersigned{later}\n"
-            f"policies of its sessions: {self.policies}{missing}\n"
+            f"policies of its sessions and builds: {self.policies}{missing}\n"
             f"models with statements: {models}{key}"
         )
 
@@ -121,8 +125,9 @@ def _check(bundle: Path, run_id: str, witnesses: Sequence[Path], into: Path) -> 
         raise LineageError(f"no checkpoint and no means in {bundle} lead to the state of round {mark.round}")
     _check_keys(into, keys_of(run, steps, peer))
     _check_passport(into, run, steps, peer)
-    countersigned, named = _check_evidence(state, run, peer)
-    policies = named & _policies(state)
+    _check_tokenizer(state, run)
+    countersigned, trained_under = _check_evidence(state, run, peer)
+    named, kept = _policies(into, trained_under)
     ledger = state / LEDGER_NAME
     log = audit(ledger, witnesses, peer, until_s=leaving.made_at) if ledger.exists() else None
     if log is not None and log.faults:
@@ -141,8 +146,8 @@ def _check(bundle: Path, run_id: str, witnesses: Sequence[Path], into: Path) -> 
         ledger_entries=0 if log is None else log.entries,
         later_heads=0 if log is None else log.later_heads,
         countersigned_frames=countersigned,
-        policies=len(policies),
-        policies_missing=len(named - policies),
+        policies=len(named & kept),
+        policies_missing=len(named - kept),
         models=_check_models(into, state, run.id),
         has_private_key=leaving.has_private_key,
     )
@@ -229,10 +234,19 @@ def _check_passport(into: Path, run: Run, steps: Sequence[Step], peer: PeerId) -
         raise LineageError(f"{manifests.PASSPORT_NAME} is no passport of this peer: {verdicts[-1].reason}")
 
 
-def _policies(state: Path) -> frozenset[str]:
-    """Digests of the policies that are here."""
+def _check_tokenizer(state: Path, run: Run) -> None:
+    """Of an adopted checkpoint; bundles of earlier versions have none."""
+    folder = state / TOKENIZER_FOLDER
+    if folder.exists() and not has_tokenizer(folder, run.charter.model.tokenizer_digest):
+        raise LineageError(f"{folder} is not the tokenizer that the charter names")
+
+
+def _policies(into: Path, trained_under: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """Digests of the policies that sessions and builds name, and of those that are here."""
+    builds = [path.parent for path in sorted((into / manifests.BUILDS_FOLDER).glob(f"*/{RECORD_NAME}"))]
     try:
-        return frozenset(kept_policies(state))
+        named = trained_under.union(*map(policies_named, builds))
+        return named, frozenset[str]().union(*map(kept_policies, (into / manifests.STATE_FOLDER, *builds)))
     except (PolicyError, StateError) as error:
         raise LineageError(str(error)) from None
 

@@ -17,8 +17,8 @@ from io import BytesIO
 from pathlib import Path
 
 from peers.build.record import MODEL_FOLDER, WORK_FOLDER
+from peers.ecosystem.tokenizer import TOKENIZER_FOLDER, tokenizer_files, tokenizer_of
 from peers.leaving.manifest import BUILDS_FOLDER, STATE_FOLDER
-from peers.lineage.sign import EXPORT
 from peers.lineage.subjects import STATEMENT_NAME, digests, files_of
 from peers.privacy.account import ACCOUNT
 from swarm.errors import LineageError
@@ -30,6 +30,7 @@ from swarm.sovereignty.trained import TRAINED_NAME
 from swarm.sovereignty.witness import WITNESS_NAME
 from swarm.state.disk import read_file, told
 from swarm.state.policies import POLICIES_NAME
+from swarm.state.shared_base import EXPORT
 
 _REPLACED = ("charter.toml", "acceptor", "restarts", "spent", MARK, f"trainer/{ACCOUNT}")
 _WRITTEN_ONCE = ("snapshots", "records", "results")
@@ -80,6 +81,21 @@ def state_pieces(state: Path) -> list[Piece]:
     for name in _WRITTEN_ONCE:
         found += _named(state, name)
     return found
+
+
+def tokenizer_pieces(state: Path, digest: str) -> list[Piece]:
+    """The tokenizer that the charter names by this digest, wherever a state folder has it; none if tokens are bytes.
+
+    Raises:
+        ModelError: it is not there.
+        StateError: it cannot be read.
+    """
+    if not digest:
+        return []
+    folder = tokenizer_of(state, digest)
+    with told(folder):
+        found = [(name, (folder / name).read_bytes()) for name in tokenizer_files(folder)]
+    return [Piece.of(f"{STATE_FOLDER}/{TOKENIZER_FOLDER}/{name}", data) for name, data in found]
 
 
 def settled(pieces: Sequence[Piece], into: Path) -> list[Piece]:

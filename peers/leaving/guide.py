@@ -1,7 +1,9 @@
 """HOW_TO_RESTORE.md: what is in a bundle and how it is used again, for somebody who has never seen this program."""
 
+from peers.ecosystem.tokenizer import TOKENIZER_FOLDER
 from peers.leaving.manifest import Leaving
 from peers.lineage.code import DISTRIBUTION
+from swarm.charter.manifest import Model
 
 _TEXT = """# How to use this bundle
 
@@ -13,8 +15,8 @@ It is complete: nothing has to be fetched from anybody. It was made by `tapestry
 - Shared Base: round {round}, state digest `{state}`
 - {key}
 
-**Keep it private.** `state/trained.jsonl` and `state/policies/` name the data sets that were trained on, and builds may
-be made from private data.
+**Keep it private.** `state/trained.jsonl` and the policies name the data sets that were trained on, and builds may be
+made from private data.
 
 ## What is in it
 
@@ -27,7 +29,7 @@ be made from private data.
 | `state/snapshots/` | the Shared Base and the outer optimiser's state (safetensors, float32: `base`, `outer.0`, ...) |
 | `state/results/` | means of rounds, from which later states are made again |
 | `state/shared-base/` | the Shared Base as a model folder with its signed statement |
-| `builds/` | the member's own models, each with its signed statement |
+{tokenizer_row}| `builds/` | the member's own models, each with its signed statement and its policies |
 | `state/ledger.jsonl`, `state/heads.jsonl` | every byte that left this peer, and the heads it signed over that ledger |
 | `state/receipts/`, `state/witness/` | what others countersigned for this peer and the heads it holds of others |
 | `state/trained.jsonl` | what this peer trained on, session by session |
@@ -45,7 +47,7 @@ On any machine with `pip install {distribution}`, without network:
 
 Get the run id from somebody you trust, not from this file. What is checked: the charter has that id and its founders'
 signatures; every record follows from it by the votes of its quorum; the state is the one they signed; the ledger is the
-one its heads were signed over; policies are those that the sessions name; every file is the one in the manifest.
+one its heads were signed over; each policy is the one that its digest names; every file is the one in the manifest.
 
 ## Go on with it
 
@@ -53,7 +55,7 @@ one its heads were signed over; policies are those that the sessions name; every
 
 checks it all and unpacks it. Then, as the same peer:
 
-    tapestry peer --join MULTIADDR --state FOLDER/state --identity KEY --passport PASSPORT --data DATA
+    tapestry peer --join MULTIADDR --state FOLDER/state --identity KEY --passport PASSPORT --data DATA{adopt}
 
 MULTIADDR is the address of any peer or bootstrap node of the run. KEY is the peer's key file{key_hint}.
 Never start one peer in two places: if the original has gone on since this bundle was made, take a new key, a new
@@ -62,10 +64,12 @@ passport and a copy of FOLDER/state without `acceptor`, `ledger.jsonl`, `ledger.
 
 Or leave the run behind: `state/shared-base/` and `builds/` are models like any other.
 """
+_TOKENIZER_ROW = f"| `state/{TOKENIZER_FOLDER}/` | the tokenizer of the checkpoint that the run began from |\n"
 
 
-def guide(leaving: Leaving) -> bytes:
-    """The text for one bundle."""
+def guide(leaving: Leaving, model: Model) -> bytes:
+    """The text for one bundle; `model` as the charter has it."""
+    has_tokenizer = bool(model.tokenizer_digest)
     has_key = leaving.has_private_key
     return _TEXT.format(
         distribution=DISTRIBUTION,
@@ -75,6 +79,8 @@ def guide(leaving: Leaving) -> bytes:
         peer=leaving.peer,
         round=leaving.base.round,
         state=leaving.base.state,
+        tokenizer_row=_TOKENIZER_ROW if has_tokenizer else "",
+        adopt=f" --adopt FOLDER/state/{TOKENIZER_FOLDER}" if has_tokenizer else "",
         key="It holds the peer's private key (`state/identity.key`): whoever has this file can act as that peer."
         if has_key
         else "It holds no private key.",

@@ -12,16 +12,17 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
+from peers.ecosystem.tokenizer import has_tokenizer
 from peers.leaving import manifest as manifests
 from peers.leaving import tarball
 from peers.leaving.check import Findings, check_bundle, keys_of
-from peers.leaving.contents import Piece, build_pieces, settled, shared_base_pieces, state_pieces
+from peers.leaving.contents import Piece, build_pieces, settled, shared_base_pieces, state_pieces, tokenizer_pieces
 from peers.leaving.guide import guide
 from peers.leaving.manifest import Leaving, Manifest
 from peers.lineage.code import code
 from peers.lineage.dsse import seal
 from peers.lineage.history import base_at, head_of, last_record, read_run, require_state, walk
-from peers.lineage.sign import EXPORT, sign_state
+from peers.lineage.sign import sign_state
 from peers.lineage.subjects import STATEMENT_NAME, Subject
 from peers.lineage.verify import read_statement, verify
 from swarm.charter.documents import read_document
@@ -33,6 +34,7 @@ from swarm.sovereignty.policy import read_policy
 from swarm.state.chain import Mark
 from swarm.state.policies import policy_path
 from swarm.state.run import Run
+from swarm.state.shared_base import EXPORT
 
 _TRIES = 3
 """A peer at work may remove an old checkpoint while it is being taken."""
@@ -44,7 +46,7 @@ class Extras:
 
     builds: tuple[Path, ...] = ()
     policies: tuple[Path, ...] = ()
-    """Policy files that the state folder did not keep itself."""
+    """Policy files that neither the state folder nor a build has kept."""
     passport: Path | None = None
     private_key: Path | None = None
     """The peer's key file, if it is to be in the bundle."""
@@ -56,6 +58,7 @@ def write_bundle(state: Path, out: Path, identity: Identity, extras: Extras, *, 
     Raises:
         UsageError: a path does not exist.
         LineageError: what is in the state folder does not hold.
+        ModelError: the charter names a tokenizer, and the state folder does not hold it.
         StateError: a file cannot be read or written.
     """
     require_state(state)
@@ -71,7 +74,8 @@ def write_bundle(state: Path, out: Path, identity: Identity, extras: Extras, *, 
 
 def _written(state: Path, beside: Path, out: Path, identity: Identity, extras: Extras, at: float) -> Findings:
     with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
-        pieces = settled(state_pieces(state), Path(scratch))
+        tokenizer = read_run(state, None).charter.model.tokenizer_digest
+        pieces = settled([*state_pieces(state), *tokenizer_pieces(state, tokenizer)], Path(scratch))
         pieces += shared_base_pieces(_shared_base(state, Path(scratch), identity, at))
         pieces += _extra_pieces(extras, {piece.name for piece in pieces})
         run = _write(Path(scratch) / manifests.STATE_FOLDER, pieces, beside, identity, extras, at)
@@ -90,6 +94,7 @@ def _shared_base(state: Path, scratch: Path, identity: Identity, at: float) -> P
     with suppress(LineageError, UsageError):
         if (
             read_statement(own / STATEMENT_NAME)[1].predicate.base == head
+            and has_tokenizer(own, run.charter.model.tokenizer_digest)
             and verify(own, taken, run.id).coverage.weights
         ):
             return own
@@ -111,7 +116,7 @@ def _write(state: Path, pieces: list[Piece], out: Path, identity: Identity, extr
         has_private_key=extras.private_key is not None,
         code=code(),
     )
-    pieces.append(Piece.of(manifests.GUIDE_NAME, guide(leaving)))
+    pieces.append(Piece.of(manifests.GUIDE_NAME, guide(leaving, run.charter.model)))
     pieces.sort(key=lambda piece: piece.name)
     leaving = msgspec.structs.replace(leaving, sizes_bytes=tuple(piece.size_bytes for piece in pieces))
     subjects = tuple(Subject(piece.name, piece.digest()) for piece in pieces)

@@ -91,8 +91,6 @@ def _check_files(build: Path, record: BuildRecord) -> None:
             require_digest(build / name, digest)
     except ModelError as error:
         raise LineageError(str(error)) from None
-    except OSError as error:
-        raise LineageError(f"{error.filename} is missing, and the build's record names it") from None
 
 
 def _parents(record: BuildRecord, base: Base) -> list[Parent]:

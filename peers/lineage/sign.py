@@ -4,12 +4,14 @@ The statement says nothing that was not checked right before: records are walked
 replayed as far as they are here, and the model's weights compared with the base bit for bit.
 """
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from peers.ecosystem.tokenizer import has_tokenizer
 from peers.lineage import dsse, statement
 from peers.lineage.code import code
 from peers.lineage.history import base_at, last_record, read_run, require_state, spans_of, walk
@@ -18,18 +20,17 @@ from peers.lineage.replay import replay
 from peers.lineage.sources import data_of, privacy_of
 from peers.lineage.statement import STATE_DIGEST, Lineage, Measure, Parent, Statement
 from peers.lineage.subjects import STATEMENT_NAME, subjects_of
-from peers.lineage.weights import is_base, write_base
+from peers.lineage.weights import is_base, write_model
 from swarm.errors import LineageError
 from swarm.identity.key import Identity
 from swarm.sovereignty.entry import Tier
 from swarm.state.chain import Mark
 from swarm.state.disk import replace_file
 from swarm.state.run import Run
+from swarm.state.shared_base import EXPORT, set_aside
 
 Measuring = Callable[[Run, np.ndarray, Path], tuple[Measure, ...]]
 """Scores a base, float32 [N], that lies in a model folder."""
-EXPORT = "shared-base"
-"""Folder of the Shared Base in a state folder."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def sign_state(
     Raises:
         UsageError: this is no state folder.
         LineageError: the chain is broken, or nothing here leads to its last state.
+        ModelError: the charter names a tokenizer, and the state folder does not hold it.
         StateError: a file cannot be read or written.
     """
     run = read_run(require_state(state), None)
@@ -68,9 +70,8 @@ def sign_state(
             "start the peer once, and it fetches them"
         )
     folder = folder or state / EXPORT
-    if not (folder.is_dir() and is_base(folder, base_N)):
-        _set_aside(folder)
-        write_base(run, base_N, folder)
+    if not _is_written(run, base_N, folder):
+        _write(run, base_N, state, folder)
     measured = () if measure is None else measure(run, base_N, folder)
     lineage = Lineage(
         kind="shared-base",
@@ -107,10 +108,15 @@ def write_statement(folder: Path, lineage: Lineage, identity: Identity) -> Signe
     return Signed(file, made)
 
 
-def _set_aside(folder: Path) -> None:
-    """An older export keeps its files, and its statement if it has one."""
-    if folder.exists():
-        number = 1
-        while (aside := folder.with_name(f"{folder.name}.before-{number}")).exists():
-            number += 1
-        folder.rename(aside)
+def _is_written(run: Run, base_N: np.ndarray, folder: Path) -> bool:
+    """Whether a model folder is this base, with the tokenizer if the charter names one."""
+    return folder.is_dir() and is_base(folder, base_N) and has_tokenizer(folder, run.charter.model.tokenizer_digest)
+
+
+def _write(run: Run, base_N: np.ndarray, state: Path, folder: Path) -> None:
+    """In the place of an older model folder, which is set aside once the new one is whole."""
+    beside = folder.with_name(f"{folder.name}.new")
+    shutil.rmtree(beside, ignore_errors=True)
+    write_model(run, base_N, state, beside)
+    set_aside(folder)
+    beside.rename(folder)

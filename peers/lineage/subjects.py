@@ -12,8 +12,8 @@ from typing import BinaryIO
 import msgspec
 from blake3 import blake3
 
-from peers.build.weights import PICKLE_SUFFIXES
-from swarm.errors import LineageError, UsageError
+from peers.build.weights import refuse_pickles
+from swarm.errors import LineageError, ModelError, UsageError
 
 STATEMENT_NAME = "statement.dsse.json"
 _BLOCK_BYTES = 1 << 20
@@ -68,17 +68,17 @@ def subjects_of(folder: Path) -> tuple[Subject, ...]:
         LineageError: it is empty, a file cannot be read, or there are weights in a format that runs code.
     """
     names = files_of(folder)
-    pickles = [name for name in names if name.suffix in PICKLE_SUFFIXES]
-    if pickles:
-        raise LineageError(f"{folder / pickles[0]}: weights are read as safetensors only, and this format can run code")
     if not names:
         raise LineageError(f"{folder} is empty: there is no model to speak of")
     try:
+        refuse_pickles(folder)
         found: list[Subject] = []
         for name in names:
             with (folder / name).open("rb") as file:
                 found.append(Subject(name.as_posix(), digests(file)[0]))
         return tuple(found)
+    except ModelError as error:
+        raise LineageError(str(error)) from None
     except OSError as error:
         raise LineageError(f"cannot read {error.filename}: {error.strerror}") from None
 

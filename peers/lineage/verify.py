@@ -22,7 +22,6 @@ from peers.lineage.dsse import read_envelope
 from peers.lineage.history import Step, base_at, check_parents, last_record, read_run, require_state, spans_of, walk
 from peers.lineage.measured import check_voted
 from peers.lineage.replay import Replayed, replay
-from peers.lineage.sign import EXPORT
 from peers.lineage.statement import Lineage, Statement
 from peers.lineage.subjects import STATEMENT_NAME, check_folder
 from peers.lineage.weights import is_base
@@ -30,6 +29,7 @@ from swarm.errors import LineageError, ModelError, UsageError
 from swarm.identity.peer_id import PeerId
 from swarm.state.chain import Mark
 from swarm.state.run import Run
+from swarm.state.shared_base import EXPORT
 
 
 @dataclass(frozen=True)

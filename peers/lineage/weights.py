@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError
 
+from peers.ecosystem.tokenizer import put_tokenizer, tokenizer_of
 from swarm.errors import LineageError
 from swarm.state.disk import replace_file
 from swarm.state.run import Run
@@ -48,17 +49,35 @@ def is_base(folder: Path, base_N: np.ndarray) -> bool:
     return weights_N is not None and np.array_equal(weights_N.view(np.uint32), base_N.view(np.uint32))
 
 
-def write_base(run: Run, base_N: np.ndarray, folder: Path) -> None:
-    """Writes a base as a model folder, which does not exist yet. Raises ModelError, StateError or OSError."""
+def write_model(run: Run, base_N: np.ndarray, state: Path, folder: Path) -> None:
+    """Writes a base as a model folder, which does not exist yet, with the tokenizer if the charter names one.
+
+    Args:
+        base_N: float32 [N].
+        state: the state folder, which holds that tokenizer.
+
+    Raises:
+        ModelError: it does not; nothing is written then.
+        StateError, OSError: the disk refuses.
+    """
+    model = run.charter.model
+    tokenizer = tokenizer_of(state, model.tokenizer_digest) if model.tokenizer_digest else None
     folder.mkdir()
-    if not run.charter.model.config_json:
+    if model.config_json:
+        _save(model.config_json, base_N, folder)
+    else:
         replace_file(folder / BASE_NAME, safetensors_parts({"base": base_N}))
-        return
+    if tokenizer is not None:
+        put_tokenizer(tokenizer, folder)
+
+
+def _save(config_json: str, base_N: np.ndarray, folder: Path) -> None:
+    """As `transformers` loads it."""
     from transformers.utils import logging as transformers_logging
 
     from peers.model import build, load_vector
 
     transformers_logging.disable_progress_bar()
-    model = build(run.charter.model.config_json)
+    model = build(config_json)
     load_vector(model, base_N)
     model.save_pretrained(folder)

@@ -1,7 +1,10 @@
-"""Policies that a peer has trained under, as they were written: STATE/policies/DIGEST.toml, for their owner only.
+"""Policies as they were written, each under its digest, for their owner only.
 
-A session on record (swarm.sovereignty.trained) names its policy by digest. With the file beside it the owner can show
-what the digest stands for, and takes it along on leaving; no other peer is ever sent one.
+    STATE/policies/DIGEST.toml    what a peer has trained under: sessions (swarm.sovereignty.trained) name theirs
+    BUILD/policies/DIGEST.toml    what has decided in a build: its record and its decisions name theirs
+
+With the file beside it the owner can show what a digest stands for, and takes it along on leaving; nobody else is sent
+one.
 """
 
 from collections.abc import Iterable
@@ -16,14 +19,14 @@ POLICIES_NAME = "policies"
 _OWNER_ONLY = 0o600
 
 
-def policy_path(state: Path, digest: str) -> Path:
-    """Where a state folder keeps the policy of this digest."""
-    return state / POLICIES_NAME / f"{digest}.toml"
+def policy_path(folder: Path, digest: str) -> Path:
+    """Where a state folder or a build keeps the policy of this digest."""
+    return folder / POLICIES_NAME / f"{digest}.toml"
 
 
-def keep_policy(state: Path, rules: Policy) -> None:
+def keep_policy(folder: Path, rules: Policy) -> None:
     """Keeps the file that `rules` were read from; the built-in policy has none. Raises StateError."""
-    path = policy_path(state, rules.digest)
+    path = policy_path(folder, rules.digest)
     if rules.digest == OPEN_ONLY.digest:
         return
     try:
@@ -31,23 +34,23 @@ def keep_policy(state: Path, rules: Policy) -> None:
         if path.exists():
             return
     except OSError as error:
-        raise StateError(f"cannot use the state folder {state}: {error.strerror}") from None
+        raise StateError(f"cannot use the folder {folder}: {error.strerror}") from None
     with told(Path(rules.origin)):
         data = Path(rules.origin).read_bytes()
     replace_file(path, [data], mode=_OWNER_ONLY)
 
 
-def kept_policies(state: Path) -> dict[str, Policy]:
-    """The policies in a state folder, by digest.
+def kept_policies(folder: Path) -> dict[str, Policy]:
+    """The policies in a state folder or a build, by digest.
 
     Raises:
         StateError: one is not the policy that its name says.
         PolicyError: one cannot be read.
     """
     found: dict[str, Policy] = {}
-    for path in sorted((state / POLICIES_NAME).glob("*.toml")):
+    for path in sorted((folder / POLICIES_NAME).glob("*.toml")):
         rules = read_policy(path)
-        if path != policy_path(state, rules.digest):
+        if path != policy_path(folder, rules.digest):
             raise StateError(f"{path} is not the policy that its name says")
         found[rules.digest] = rules
     return found

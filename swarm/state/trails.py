@@ -17,6 +17,7 @@ from swarm.sovereignty.withdrawal import Base, Round, Trail
 from swarm.state.chain import kept_chain
 from swarm.state.disk import read_file
 from swarm.state.run import Run
+from swarm.state.shared_base import exports
 from swarm.state.store import result_rounds, snapshot_rounds
 
 
@@ -101,8 +102,8 @@ def copies(state: Path, since: int) -> tuple[Path, ...]:
         for path in sorted((state / folder).glob("*"))
         if _round_in(path.name) >= since
     ]
-    found += [path for name in ("residual", "shared-base", "trainer", "download") if (path := state / name).exists()]
-    return tuple(found)
+    found += [path for name in ("residual", "trainer", "download") if (path := state / name).exists()]
+    return (*found, *exports(state))
 
 
 def _round_in(name: str) -> int:

@@ -22,8 +22,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+from peers.build.decisions import policies_named
 from peers.build.weights import refuse_pickles
 from swarm.isolation.levels import NETWORK_NAMESPACE
+from swarm.state.policies import kept_policies
 from tests.build.ground import OWN, ROUNDS, Member, make_state, text
 from tests.build.wire import Wire, move_there
 from tests.ecosystem.checkpoints import make_checkpoint
@@ -70,6 +72,7 @@ def lora(state: Path, member: Member, folder: Path) -> None:
     moved = _json("build", "show", folder / "moved")
     assert (moved["base"]["round"], moved["rebased"]["base"]["round"]) == (ROUNDS, ROUNDS - 1)
     assert [stage["result"] for stage in moved["stages"]] == [stage["result"] for stage in found["stages"]]
+    assert policies_named(folder / "moved") == kept_policies(folder / "moved").keys() != set()
     _is_a_model(folder / "moved" / "model")
     _run("lineage", "sign", folder / "moved", "--identity", folder / "me.key")
     for each in (build, folder / "moved"):

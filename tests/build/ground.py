@@ -3,7 +3,6 @@
 import asyncio
 import json
 import random
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,10 +42,10 @@ class _Seeded(Simulation):
 def make_state(state: Path, rounds: int = ROUNDS, checkpoint: Path | None = None) -> None:
     """Plays a swarm of three for some rounds; peer 0's records, means and state 0 afterwards.
 
-    With a `checkpoint` the run begins from its weights, and its tokenizer lies where a peer leaves it at its end.
+    With a `checkpoint` the run begins from its weights, and its tokenizer lies where a peer keeps it.
     """
     from peers.ecosystem.checkpoint import adopt
-    from peers.ecosystem.tokens import TOKENIZER_FILES
+    from peers.ecosystem.tokenizer import keep_tokenizer
     from peers.model import initial_state
 
     charter = make_charter(3)
@@ -59,10 +58,7 @@ def make_state(state: Path, rounds: int = ROUNDS, checkpoint: Path | None = None
         adopted = adopt(checkpoint, charter.outer, charter.reduce)
         zero = adopted.state
         names = {"config_json": adopted.config_json, "tokenizer_digest": adopted.tokenizer_digest}
-        (state / "shared-base").mkdir()
-        for name in TOKENIZER_FILES:
-            if (checkpoint / name).is_file():
-                shutil.copy(checkpoint / name, state / "shared-base")
+        keep_tokenizer(state, checkpoint, adopted.tokenizer_digest)
     model = Model(parameters=zero.parameters, schema_digest=zero.schema_digest, state_digest=zero.state_digest, **names)
     charter = msgspec.structs.replace(charter, model=model)
     files.write(state / "charter.toml", sign_charter(SignedCharter(charter=charter), MEMBER_KEYS[0]))

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from peers.build.decisions import policies_named
 from peers.build.record import read_record, write_record
 from peers.cli.app import app
+from swarm.errors import StateError
+from swarm.state.policies import kept_policies, policy_path
 from tests.build.ground import OTHER, OWN, Member
 from tests.build.records import record, stage, weights
 
@@ -33,7 +36,8 @@ def test_a_build_begins_with_what_it_stands_on(begun: Path, state: Path, member:
     found = read_record(begun)
     assert (found.base.round, found.member, found.jurisdiction) == (2, "acme", "DE")
     assert found.base.checkpoint == str(state) and found.data_folder == str(member.folder)
-    assert {path.name for path in begun.iterdir()} == {"base", "build.json"}
+    assert {path.name for path in begun.iterdir()} == {"base", "build.json", "policies"}
+    assert [path.stem for path in (begun / "policies").iterdir()] == [found.policy_digest]
     assert json.loads(tapestry("show", begun, "--json"))["base"]["round"] == 2
     assert "Shared Base of round 2" in tapestry("show", begun) and "no model yet" in tapestry("show", begun)
 
@@ -80,6 +84,22 @@ def test_a_stage_without_its_data_label_is_refused(begun: Path, member: Member) 
     noted = [json.loads(line) for line in (begun / "decisions.jsonl").read_text().splitlines()]
     assert [entry["decision"].split("/")[0] for entry in noted] == ["denied"] * 3
     assert not (begun / "work").exists() and read_record(begun).stages == ()
+
+
+def test_every_policy_that_has_decided_can_be_read_later(begun: Path, member: Member) -> None:
+    tapestry("cpt", begun, "--data", OTHER, code=1)
+    first = (member.folder / "policy.toml").read_text()
+    member.change(OTHER, licence="MIT")
+    tapestry("cpt", begun, "--data", OTHER, code=1)
+    kept = kept_policies(begun)
+    assert policies_named(begun) == kept.keys() and len(kept) == 2
+    texts = {policy_path(begun, digest).read_text() for digest in kept}
+    assert texts == {first, (member.folder / "policy.toml").read_text()}
+    assert all(policy_path(begun, digest).stat().st_mode & 0o077 == 0 for digest in kept)
+    with (begun / "decisions.jsonl").open("a") as file:
+        file.write("{}\n")
+    with pytest.raises(StateError, match="line 3 is no decision"):
+        policies_named(begun)
 
 
 @pytest.mark.parametrize(

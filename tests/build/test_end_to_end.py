@@ -8,9 +8,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from peers.build.record import DOMAIN_KEY, SOVEREIGN, read_record
 from peers.build.weights import refuse_pickles, weights_digest
+from peers.lineage.dsse import read_envelope
 from swarm.isolation.levels import NONE
 from tests.build.ground import OWN, Member, text
 from tests.build.test_command import tapestry
+from tests.lineage.folders import ME
 
 RECIPE = f"""version = 1
 [[stage]]
@@ -47,13 +49,19 @@ def test_a_recipe_becomes_a_model_that_transformers_loads(state: Path, member: M
     record = read_record(build)
     assert record.result is not None and weights_digest(folder) == record.result.digest
     assert {path.name for path in build.iterdir()} == {
-        *("base", "1-cpt", "model", "work", "build.json", "decisions.jsonl")
+        *("base", "1-cpt", "model", "work", "build.json", "decisions.jsonl", "policies")
     }
     for each in (folder, build / "1-cpt", build / "base"):
         refuse_pickles(each)
     assert [path.name for path in (build / "work").iterdir()] == ["fingerprints.json"]
 
     assert json.loads(tapestry("run", build, "--recipe", recipe, "--json"))["stages"] == shown["stages"]
+    ME.save(tmp_path / "me.key")
+    run = ("run", build, "--recipe", recipe, "--identity", tmp_path / "me.key", "--json")
+    for words in ((), ("--tier", "consortium")):
+        statement = Path(json.loads(tapestry(*run, *words))["statement"])
+        assert ("CC0-1.0" in read_envelope(statement)[1].decode()) == bool(words), "the public is not shown licences"
+    assert "none of public, consortium" in tapestry("run", build, "--recipe", recipe, "--tier", "private", code=2)
     recipe.write_text(RECIPE.replace("steps = 6", "steps = 7"))
     assert "Begin another build" in tapestry("run", build, "--recipe", recipe, code=1)
     assert "stands on that Shared Base already" in tapestry(

@@ -3,12 +3,14 @@
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from peers.ecosystem.tokenizer import tokenizer_digest_of
 from peers.ecosystem.tokens import bits_per_byte_of_tokens, boundary_of, read_tokenizer
 from swarm import events
 from tests.ecosystem.checkpoints import sentences
@@ -46,5 +48,27 @@ def test_two_peers_go_on_from_a_checkpoint(checkpoint: Path, tmp_path: Path) -> 
     assert score(exports[0]) < 0.8 * score(checkpoint)
     assert AutoTokenizer.from_pretrained(exports[0])("the river")["input_ids"] == words.encode("the river")
 
-    shown = json.loads(tapestry("charter", "show", pair.charter, "--json").stdout)["charter"]["model"]
+    is_left_with(pair, peers["ada"].state, checkpoint)
+
+    shown = said("charter", "show", pair.charter)["charter"]["model"]
     assert len(shown["checkpoint_digest"]) == len(shown["tokenizer_digest"]) == 64
+
+
+def is_left_with(pair: Pair, state: Path, checkpoint: Path) -> None:
+    """Whether a peer leaves with the tokenizer that it was given, and a build begins on what it took along."""
+    bundle, back, digest = pair.folder / "ada.tar", pair.folder / "back", tokenizer_digest_of(checkpoint)
+    assert tokenizer_digest_of(state / "tokenizer") == digest
+    (pair.folder / "notes").mkdir()
+    (pair.folder / "notes" / "notes.txt").write_text("the river holds the stone")
+    pair.label("notes")
+    left = said("exit", state, "--out", bundle, "--identity", pair.folder / "ada.key")
+    said("exit", "restore", bundle, "--run-id", left["run_id"], "--out", back)
+    said("build", "new", pair.folder / "build", "--base", back / "state", "--data", pair.folder / "notes")
+    assert tokenizer_digest_of(pair.folder / "build" / "base") == digest
+
+
+def said(*words: object) -> dict[str, Any]:
+    """The JSON document of a command that has succeeded."""
+    done = tapestry(*words, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)

@@ -240,7 +240,7 @@ def test_a_full_disk(peer_words: dict[str, object]) -> None:
 
 def test_a_folder_that_cannot_be_written(peer_words: dict[str, object], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert "cannot use the state folder" in refused(FAILED, *peer(peer_words, state=tmp_path / "file" / "state"))
+    assert "cannot use the folder" in refused(FAILED, *peer(peer_words, state=tmp_path / "file" / "state"))
 
 
 # --- charters ---------------------------------------------------------------------------------------------------------

@@ -2,12 +2,15 @@
 
 import json
 import shutil
+import tarfile
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
+from peers.build.decisions import note
+from peers.build.recipe import Asked
 from peers.build.record import (
     Base,
     BuildRecord,
@@ -31,11 +34,14 @@ from peers.lineage import statement as statements
 from peers.lineage.statement import STATE_DIGEST
 from swarm.errors import LineageError
 from swarm.sovereignty.artefacts import Artefact, DataUsed, is_what_it_says
+from swarm.sovereignty.decisions import Decision
 from swarm.sovereignty.labels import Label
+from swarm.sovereignty.policy import read_policy
+from swarm.sovereignty.reasons import Reason
 from swarm.sovereignty.uses import Privacy, Use
 from swarm.state.disk import replace_file
 from swarm.state.tensors import safetensors_parts
-from tests.lineage.folders import ME, ROUNDS
+from tests.lineage.folders import ME, POLICY, ROUNDS, write_policy
 from tests.lineage.test_verify import flip, rewritten, signed, tapestry, with_lineage
 from tests.simulation import peer_identity
 
@@ -158,6 +164,36 @@ def test_a_build_leaves_with_its_member(build: Path, state: Path, key: Path, tmp
     found = write_bundle(state, tmp_path / "b.tar", ME, Extras(builds=(build,)), at=0.0)
     assert found.models == ("state/shared-base", "builds/acme-1/model")
     assert b"optimizer.pt" not in (tmp_path / "b.tar").read_bytes()
+
+
+def test_what_decided_in_a_build_leaves_with_it(build: Path, state: Path, key: Path, tmp_path: Path) -> None:
+    """Two policies, one after the other in the same file, neither of them in the state folder."""
+    file, words = tmp_path / "own.toml", POLICY.replace("CC0-1.0", "MIT")
+    for text in (words, words.replace("MIT", "BSD")):
+        rules = read_policy(write_policy(file, text))
+        decided = Decision("permit", "build", ROUNDS, Reason.ALLOWED, rules.digest)
+        note(build, rules, Asked("cpt", (NAME,), "lora", Settings(), Canaries(), Limits()), decided)
+    kept = sorted((build / "policies").iterdir())
+    change(build, policy_digest=kept[0].stem)
+    tapestry("lineage", "sign", build, "--identity", key)
+
+    def taken(name: str, *policies: Path) -> tuple[int, int]:
+        found = write_bundle(state, tmp_path / name, ME, Extras(builds=(build,), policies=policies), at=0.0)
+        return found.policies, found.policies_missing
+
+    assert taken("whole.tar") == (3, 0), "the session's as well"
+    with tarfile.open(tmp_path / "whole.tar") as tar:
+        assert {f"builds/acme-1/policies/{path.name}" for path in kept} <= set(tar.getnames())
+    gone = kept[0].rename(tmp_path / "gone.toml")
+    assert taken("without.tar") == (2, 1)
+    assert taken("given.tar", gone) == (3, 0)
+    kept[0].write_text(kept[1].read_text())
+    with pytest.raises(LineageError, match=r"builds/acme-1/policies/.* is not the policy that its name says"):
+        taken("changed.tar")
+    kept[0].unlink()
+    (build / "decisions.jsonl").write_text("{}\n")
+    with pytest.raises(LineageError, match="line 1 is no decision"):
+        taken("damaged.tar")
 
 
 def test_what_is_no_finished_build_on_this_chain_is_not_signed(build: Path, key: Path, tmp_path: Path) -> None:

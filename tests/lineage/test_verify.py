@@ -168,6 +168,18 @@ def test_what_was_changed_is_refused_with_its_cause(case: str, state: Path, key:
     assert cause in tapestry("lineage", "verify", state, "--state", state, code=1)
 
 
+def test_no_pickle_is_signed(state: Path, key: Path) -> None:
+    signed(state, key)
+    for name in ("model.bin", "model.BIN", "onnx/model.Pt"):
+        path = state / "shared-base" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("")
+        refused = tapestry("lineage", "sign", "--state", state, "--identity", key, code=1)
+        assert f"{path} is a pickle file" in refused
+        path.unlink()
+    tapestry("lineage", "sign", "--state", state, "--identity", key)
+
+
 def test_a_good_signature_does_not_make_a_statement_true(state: Path, key: Path) -> None:
     file = signed(state, key)
     statement = statements.decode(dsse.read_envelope(file)[1], "here")
