@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import blake3
 import msgspec
 import numpy as np
 
-from peers.build.weights import refuse_pickles
+from peers.build.weights import files_digest, refuse_pickles
 from peers.ecosystem.tokens import TOKENIZER_FILES, TOKENIZER_NAME, read_tokenizer
 from peers.model import BYTE_VALUES, State0, state_of
 from swarm.charter.manifest import Outer, Reduce
@@ -63,7 +62,7 @@ def adopt(folder: Path, outer: Outer, reduce: Reduce) -> Checkpoint:
     names = [CONFIG_NAME, *weights, *(name for name in (_INDEX_NAME, *TOKENIZER_FILES) if (folder / name).is_file())]
     return Checkpoint(
         json.dumps(fields, separators=(",", ":")),
-        files_digest(folder, names),
+        files_digest(folder / name for name in sorted(names)),
         tokenizer_digest,
         state_of(model, outer, reduce),
     )
@@ -72,16 +71,7 @@ def adopt(folder: Path, outer: Outer, reduce: Reduce) -> Checkpoint:
 def tokenizer_digest_of(folder: Path) -> str:
     """Hex BLAKE3 over the tokenizer's files; empty where there is none. Raises ModelError."""
     names = [name for name in TOKENIZER_FILES if (folder / name).is_file()]
-    return files_digest(folder, names) if names else ""
-
-
-def files_digest(folder: Path, names: list[str]) -> str:
-    """Hex BLAKE3 over names and contents of some files, in order of their names. Raises ModelError."""
-    try:
-        content = [(name, blake3.blake3().update_mmap(folder / name).hexdigest()) for name in sorted(names)]
-    except OSError as error:
-        raise ModelError(f"{folder} cannot be read: {error.strerror}") from None
-    return blake3.blake3(msgspec.json.encode(content)).hexdigest()
+    return files_digest(folder / name for name in sorted(names)) if names else ""
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
