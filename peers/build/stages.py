@@ -21,7 +21,6 @@ from peers.build.plan import Plan, begin_or_resume, plan_behind, plan_of
 from peers.build.recipe import Asked
 from peers.build.record import (
     BASE_FOLDER,
-    DECISIONS_NAME,
     MODEL_FOLDER,
     WORK_FOLDER,
     BuildRecord,
@@ -29,16 +28,15 @@ from peers.build.record import (
     write_record,
 )
 from peers.build.scored_on import CANARIES_NAME, readable, scoring_of
-from peers.build.sources import Ground, data_file, decide, read_ground, refusal, training_files
+from peers.build.sources import Ground, data_file, read_ground, require_allowed, training_files
 from peers.build.weights import require_digest
 from peers.extraction import write_canaries
 from peers.fingerprint import data_used
 from swarm.clock import unix_s
 from swarm.errors import DataError
 from swarm.sovereignty.artefacts import DataUsed
-from swarm.sovereignty.decisions import Decision
 from swarm.sovereignty.policy import LabelledFile
-from swarm.state.disk import read_file, replace_file, told
+from swarm.state.disk import told
 
 _OWNER_ONLY = 0o600
 
@@ -76,10 +74,7 @@ def run_stage(build: Path, asked: Asked, show: Callable[[FromWorker], None], pos
     with alone(build):
         record = mended_record(build)
         ground = read_ground(Path(record.data_folder), Path(record.policy))
-        decision = decide(ground, asked.data, record)
-        _note(build, asked, decision)
-        if decision.verdict == "denied":
-            raise refusal(decision)
+        decision = require_allowed(build, ground, asked.data, record, asked.name)
         files = training_files(ground, asked.name, asked.data)
         used = data_used(ground.folder, files, build / WORK_FOLDER)
         at = position if position is not None else _position(record, asked, used)
@@ -92,19 +87,6 @@ def run_stage(build: Path, asked: Asked, show: Callable[[FromWorker], None], pos
                 )
             return StageEnd(stage, record, was_done=True)
         return _train(build, record, _Allowed(asked, ground, files, used, decision.line), show)
-
-
-def _note(build: Path, asked: Asked, decision: Decision) -> None:
-    """Adds a decision to the build's file of them. Raises StateError."""
-    path = build / DECISIONS_NAME
-    entry = {
-        "at": unix_s(),
-        "stage": asked.name,
-        "data": asked.data,
-        "decision": decision.line,
-        "reason": decision.reason,
-    }
-    replace_file(path, [read_file(path) or b"", msgspec.json.encode(entry) + b"\n"], mode=_OWNER_ONLY)
 
 
 def _position(record: BuildRecord, asked: Asked, used: Sequence[DataUsed]) -> int:
@@ -195,7 +177,7 @@ def _settle(build: Path, record: BuildRecord, stage: Stage, out: Path, plan: Pla
 def _parent(build: Path, record: BuildRecord) -> Path:
     """The folder of the model that the next stage begins with, as it is on record. Raises ModelError or BuildError."""
     require_digest(build / BASE_FOLDER, record.base.weights)
-    if record.result is None and record.accepted:
+    if record.result is None and record.rebased is not None:
         raise BuildError(
             f"the gate refused {build} when it was rebased, so it has no model to go on from: "
             "run its recipe on a new build"

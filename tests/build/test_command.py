@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from peers.build.record import read_record, write_record
 from peers.cli.app import app
 from tests.build.ground import OTHER, OWN, Member
-from tests.build.records import record, stage, weights
+from tests.build.records import record, stage, used, weights
 
 
 def tapestry(*words: object, code: int = 0) -> str:
@@ -126,7 +126,7 @@ def test_another_stage_in_a_stages_place_is_refused(begun: Path, tmp_path: Path)
     write_record(
         begun,
         record(
-            stage(),
+            stage(data=(used(OWN),)),
             base=read_record(begun).base,
             data_folder=read_record(begun).data_folder,
             policy=read_record(begun).policy,
