@@ -4,7 +4,7 @@ Names of data sets that are not open stay out of it: whoever publishes the model
 """
 
 from peers.build.gate import retention
-from peers.build.record import BuildRecord, Stage
+from peers.build.record import BuildRecord, Stage, trained
 from swarm.sovereignty.artefacts import DataUsed
 from swarm.sovereignty.labels import Label
 from swarm.sovereignty.lattice import join_all, restrictions_of
@@ -41,7 +41,7 @@ def model_card(record: BuildRecord, name: str) -> str:
         f"- Shared Base of round {record.base.round} of run `{record.base.run_id}`, state `{record.base.state}`, "
         f"commit record `{record.base.record or 'the charter itself'}`; verified from the charter on.",
         *(_stage_line(stage) for stage in stages),
-        *_rebased(record),
+        *_moved(record),
         f"- Made by tapestry-swarm {record.code}.",
         "",
         "## Data",
@@ -90,10 +90,11 @@ def _stage_line(stage: Stage) -> str:
     )
 
 
-def _rebased(record: BuildRecord) -> list[str]:
-    if record.rebased is None:
-        return []
-    return [f"- The stages were trained on the base of round {record.rebased.base.round} and re-applied to this one."]
+def _moved(record: BuildRecord) -> list[str]:
+    return [
+        f"- {trained(stages).capitalize()} on the base of round {place.base.round} and re-applied to this one."
+        for place, stages in record.moves
+    ]
 
 
 def _data_line(stage: Stage, used: DataUsed) -> str:

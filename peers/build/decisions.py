@@ -4,11 +4,11 @@ BUILD/decisions.jsonl         each names its policy by digest
 BUILD/policies/DIGEST.toml    that policy: the member's own file may say something else by now
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from peers.build.recipe import Asked
 from peers.build.record import DECISIONS_NAME, read_record
 from swarm.clock import unix_s
 from swarm.errors import StateError
@@ -32,11 +32,19 @@ class _Noted(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-def note(build: Path, policy: Policy, asked: Asked, decision: Decision) -> None:
-    """Keeps the policy, and adds what it has decided to the build's file. Raises StateError."""
+def note(build: Path, policy: Policy, what: str, names: Sequence[str], decision: Decision) -> None:
+    """Keeps the policy, and adds what it has decided to the build's file.
+
+    Args:
+        what: was to be done: a stage by its name, "rebase" or "sign".
+        names: of the data sets it was asked about.
+
+    Raises:
+        StateError: the disk refuses.
+    """
     keep_policy(build, policy)
     path = build / DECISIONS_NAME
-    line = _Noted(at=unix_s(), stage=asked.name, data=asked.data, decision=decision.line, reason=decision.reason)
+    line = _Noted(at=unix_s(), stage=what, data=tuple(names), decision=decision.line, reason=decision.reason)
     replace_file(path, [read_file(path) or b"", msgspec.json.encode(line) + b"\n"], mode=_OWNER_ONLY)
 
 

@@ -53,6 +53,20 @@ def examples(
     return found
 
 
+def planted_tokens(stage: StageName, planted: Sequence[Canary], is_chat: bool, tokenizer: Any) -> int:
+    """The most tokens that one of these canaries takes as an example, its end included, as `trl` counts them."""
+    made = [_planted(stage, canary, is_chat, random.Random(0)) for canary in planted]
+    return max((_tokens_of(example, tokenizer) for example in made), default=0)
+
+
+def _tokens_of(example: Example, tokenizer: Any) -> int:
+    if "messages" in example:
+        return len(tokenizer.apply_chat_template(example["messages"], return_dict=True)["input_ids"])
+    answers = [example[key] for key in ("completion", "chosen", "rejected") if key in example]
+    end = tokenizer.eos_token or ""
+    return max(len(tokenizer(f"{example['prompt']}{answer}{end}")["input_ids"]) for answer in answers)
+
+
 def read_examples(path: Path, stage: StageName) -> Iterator[Example]:
     """The examples in a file of rows, with no other keys than the stage's. Raises DataError with the row's number."""
     try:

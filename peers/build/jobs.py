@@ -99,6 +99,8 @@ class Doing(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="t"):
     """The checkpoint a stage goes on from; 0 for none."""
     left_out: int = 0
     """Examples whose prompt leaves no room for an answer in a sequence."""
+    is_damaged: bool = False
+    """Something that an earlier try had written is not whole on disk any more, and is made again."""
 
 
 class Stopped(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="t"):

@@ -1,7 +1,7 @@
 """Puts an accepted stage in its place: the stage's folder, BUILD/model, and then the record that speaks of them.
 
-BUILD/model is exchanged by renaming, and the old one goes only after the new record is on disk: a crash in between is
-mended by `mended_record`, which keeps whichever of the two the record names.
+BUILD/model is exchanged by renaming, and the old one goes only after the new record is on disk, which follows all it
+speaks of: a crash or a power cut in between is mended by `mended_record`, which keeps whichever the record names.
 """
 
 import os
@@ -14,7 +14,7 @@ from peers.build.card import model_card
 from peers.build.confined import remove
 from peers.build.jobs import ADAPTER_FOLDER, WEIGHTS_FOLDER
 from peers.build.record import MODEL_FOLDER, BuildRecord, Method, Result, Stage, read_record, write_record
-from peers.build.weights import weights_digest
+from peers.build.weights import is_whole, weights_digest
 from swarm.state.disk import replace_file, told
 
 _NEW, _BEFORE = "model.new", "model.before"
@@ -58,18 +58,17 @@ def mended_record(build: Path) -> BuildRecord:
     Raises:
         UsageError: there is no such folder.
         StateError: no build, a record that cannot be used, or the disk.
-        ModelError: the weights that lie there cannot be read.
     """
     record = read_record(build)
     before, model = build / _BEFORE, build / MODEL_FOLDER
-    named = None if record.result is None else record.result.digest
+    named = "" if record.result is None else record.result.digest
     remove(build / _NEW)
-    if before.exists() and not (model.exists() and weights_digest(model) == named):
+    if is_whole(before, named) and not is_whole(model, named):
         remove(model)
         with told(model):
             before.rename(model)
     remove(before)
-    if named is None:
+    if not named:
         remove(model)
     return record
 

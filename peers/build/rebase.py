@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from peers.build.base import verify_base
+from peers.build.base import Verified, verify_base
 from peers.build.begin import DISTRIBUTION, put_base
 from peers.build.confined import BuildError, Ended, remove, run_confined, work_folder
 from peers.build.folder import alone, make_folder
@@ -27,15 +27,20 @@ from peers.build.record import (
     Base,
     BuildRecord,
     Evaluation,
+    LanguageScore,
     Rebased,
     Result,
     write_record,
 )
 from peers.build.scored_on import readable, scoring_of
-from peers.build.sources import read_ground
+from peers.build.sources import read_ground, require_allowed
 from peers.build.weights import require_digest
+from peers.lineage.history import last_record, round_with, walk
 from swarm.clock import unix_s
+from swarm.state.disk import read_file, replace_file
 from swarm.state.policies import POLICIES_NAME
+
+_OWNER_ONLY = 0o600
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,8 @@ def rebase(
 
     Raises:
         UsageError: `out` is there already, or `source` is not.
-        BuildError: a stage changed all weights, the base is the one it is on, or the model is not finished.
+        PolicyError: what a stage was trained on is not for builds any more.
+        BuildError: a stage changed all weights, the base is not a newer one of its run, or the model is not finished.
         KeyboardInterrupt: it was ended before it was done; there is no `out`.
         TapestryError: the base is not verified, or has another shape.
     """
@@ -88,16 +94,16 @@ def rebase(
         record, result = _finished(build)
         _require_adapters(build, record)
         ground = read_ground(Path(record.data_folder), Path(record.policy))
+        require_allowed(build, ground, (), record, "rebase")
         scoring = scoring_of(build, record, ground)
         verified = verify_base(source, round_number)
-        if verified.mark.state_digest.hex() == record.base.state:
-            raise BuildError(f"{build} stands on that Shared Base already (round {record.base.round})")
+        _require_newer(build, record, source, verified)
         make_folder(out, ground.folder)
         try:
             base = put_base(verified, out)
             for stage in record.accepted:
                 shutil.copytree(build / stage.folder, out / stage.folder)
-            shutil.copy2(build / DECISIONS_NAME, out)
+            replace_file(out / DECISIONS_NAME, [read_file(build / DECISIONS_NAME) or b""], mode=_OWNER_ONLY)
             if (build / POLICIES_NAME).is_dir():  # of builds that began before policies were kept there are none
                 shutil.copytree(build / POLICIES_NAME, out / POLICIES_NAME)
             work = out / WORK_FOLDER / "rebase"
@@ -146,14 +152,43 @@ def _require_adapters(build: Path, record: BuildRecord) -> None:
         require_digest(build / stage.folder, stage.result)
 
 
-def _moved(record: BuildRecord, result: Result, base: Base, ended: Ended, reasons: tuple[str, ...]) -> BuildRecord:
-    """The record on the newer base: the first stage begins with it, the last has the scores of now. No result yet.
+def _require_newer(build: Path, record: BuildRecord, source: Path, verified: Verified) -> None:
+    """Refuses a base on which the build could never be signed.
 
-    However often a build is rebased, its stages were trained once.
+    That its own base is in the chain no more, since founders have restarted the run or a partition has healed, is no
+    reason: then a rebase is what helps.
+
+    Raises:
+        BuildError: it is of another run or older, or the records do not say what has become of the build's own base.
+        LineageError: a record is not what its quorum signed.
     """
-    trained_on, trained = (record.base, result.digest)
-    if record.rebased is not None:
-        trained_on, trained = record.rebased.base, record.rebased.build
+    run, base = verified.run, record.base
+    if run.id != base.run_id:
+        raise BuildError(
+            f"{source} holds a base of run {run.id}, and {build} stands on one of run {base.run_id}: "
+            "run its recipe on a new build"
+        )
+    if verified.mark.state_digest.hex() == base.state:
+        raise BuildError(f"{build} stands on that Shared Base already (round {base.round})")
+    places = [base, *(place.base for place, _ in record.moves)]
+    until = min(last_record(verified.state), max(place.round for place in places))
+    steps = list(walk(run, verified.state, until))
+    for place in places:
+        found = round_with(run, steps, place.state)
+        if found is None and place.round > until:
+            raise BuildError(
+                f"the records in {source} end at round {until}, before round {place.round} that {build} was made on: "
+                "give --base a state folder that has come so far"
+            )
+        if found is not None and verified.mark.round < found:
+            raise BuildError(
+                f"round {verified.mark.round} is older than round {found}, on which {build} was made: "
+                "take the base of a later one"
+            )
+
+
+def _moved(record: BuildRecord, result: Result, base: Base, ended: Ended, reasons: tuple[str, ...]) -> BuildRecord:
+    """The record on the newer base: the first stage begins with it, the last has the scores of now. No result yet."""
     first, *rest = record.accepted
     stages = [msgspec.structs.replace(first, parent=base.weights), *rest]
     found = ended.done.evaluation
@@ -167,5 +202,17 @@ def _moved(record: BuildRecord, result: Result, base: Base, ended: Ended, reason
         base=base,
         stages=tuple(stages),
         result=None,
-        rebased=Rebased(base=trained_on, build=trained, scores=found.languages),
+        rebased=_came_from(record, result, found.languages),
     )
+
+
+def _came_from(record: BuildRecord, result: Result, scores: tuple[LanguageScore, ...]) -> Rebased:
+    """Where the stages were trained: however often a build is rebased, each of them was trained once."""
+    count, before = len(record.accepted), sum(len(stages) for _, stages in record.moves)
+    earlier = record.rebased if before else None
+    if earlier is None:
+        return Rebased(base=record.base, build=result.digest, scores=scores, stages=count)
+    if before == count:
+        return msgspec.structs.replace(earlier, scores=scores, stages=count)
+    earlier = msgspec.structs.replace(earlier, stages=before)
+    return Rebased(base=record.base, build=result.digest, scores=scores, stages=count, earlier=earlier)

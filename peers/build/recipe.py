@@ -30,7 +30,7 @@ _AT_LEAST_ONE = (
 )
 """Above zero, to be exact: the last four are no whole numbers."""
 _MIN_SEQUENCE = 64
-"""Below it no canary fits into a sequence."""
+"""Shorter ones hold no canary in any form; what the form at hand takes is seen with the tokenizer (`training.py`)."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """BUILD/build.json: what a build was made from and how, stage by stage. Read by whoever signs, exports or leaves.
 
-    BUILD/build.json          this record; rewritten in one step after everything that happens
+    BUILD/build.json          this record; rewritten in one step after everything that happens, once that is on disk
     BUILD/decisions.jsonl     what the policy allowed and refused, one decision a line
     BUILD/policies/           every policy that decided, by its digest, as it was written
     BUILD/base/               the verified Shared Base, as `transformers` loads it
@@ -12,6 +12,7 @@ Only data and its file: nothing here judges, and nothing here knows torch. The m
 with every accepted stage up to it applied in order, so `parent` and `result` digests chain the stages.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -19,14 +20,12 @@ import msgspec
 
 from swarm.errors import StateError, UsageError
 from swarm.sovereignty.artefacts import DataUsed
-from swarm.state.disk import read_file, replace_file
+from swarm.state.disk import read_file, replace_file, sync_folder, told
 
 RECORD_NAME = "build.json"
 DECISIONS_NAME = "decisions.jsonl"
 MODEL_FOLDER, BASE_FOLDER, WORK_FOLDER = "model", "base", "work"
 RECORD_VERSION = 1
-DOMAIN_KEY, SOVEREIGN = "tapestry_domain", "sovereign"
-"""In the config.json of a Sovereign Model, where it stays when the folder is copied or the model is trained further."""
 
 StageName = Literal["cpt", "sft", "dpo"]
 Method = Literal["full", "lora"]
@@ -167,6 +166,10 @@ class Rebased(_Part, frozen=True, kw_only=True):
     """`result` digest of the build there."""
     scores: tuple[LanguageScore, ...]
     """`base`: the newer Shared Base; `before`: the model that was rebased; `after`: this one."""
+    stages: int | None = None
+    """How many were there, the first ones; later ones were trained where they are. None on records of before."""
+    earlier: "Rebased | None" = None
+    """Where the first of those came from in their turn, if not all of them were trained there."""
 
 
 class BuildRecord(_Part, frozen=True, kw_only=True):
@@ -198,6 +201,31 @@ class BuildRecord(_Part, frozen=True, kw_only=True):
         """Digest of what the next stage begins with."""
         return self.accepted[-1].result if self.accepted else self.base.weights
 
+    @property
+    def moves(self) -> tuple[tuple[Rebased, tuple[Stage, ...]], ...]:
+        """Where stages were trained that were put on another base since, each with those stages; in order."""
+        places: list[Rebased] = []
+        place = self.rebased
+        while place is not None:
+            places.append(place)
+            place = place.earlier
+        found: list[tuple[Rebased, tuple[Stage, ...]]] = []
+        first = 0
+        for place in reversed(places):
+            until = place.stages
+            if until is None:  # a record of before: what was put on this base was done when that was
+                until = sum(stage.finished <= self.created for stage in self.stages)
+            if stages := self.stages[first:until]:
+                found.append((place, stages))
+            first = max(first, until)
+        return tuple(found)
+
+
+def trained(stages: Sequence[Stage]) -> str:
+    """Successive stages as the beginning of a sentence on where they were trained."""
+    first, last = stages[0].n, stages[-1].n
+    return f"stage {first} was trained" if first == last else f"stages {first} to {last} were trained"
+
 
 class _Versioned(msgspec.Struct, frozen=True):
     version: int
@@ -225,17 +253,9 @@ def read_record(build: Path) -> BuildRecord:
 
 
 def write_record(build: Path, record: BuildRecord) -> None:
-    """Replaces the record in one step. Raises StateError."""
+    """Replaces the record in one step, once every folder it speaks of is on disk. Raises StateError."""
+    with told(build):
+        folders = [path for path in build.iterdir() if path.is_dir() and path.name != WORK_FOLDER]
+    for folder in folders:
+        sync_folder(folder)
     replace_file(build / RECORD_NAME, [msgspec.json.format(msgspec.json.encode(record)) + b"\n"])
-
-
-def is_sovereign(folder: Path) -> bool:
-    """Whether a folder of weights is of a build: by its config, or because it lies in one and is not its base."""
-    place = folder.absolute()
-    if place.name != BASE_FOLDER and (place.parent / RECORD_NAME).is_file():
-        return True
-    try:
-        config = msgspec.json.decode((folder / "config.json").read_bytes(), type=dict[str, object])
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-        return False
-    return config.get(DOMAIN_KEY) == SOVEREIGN

@@ -1,21 +1,23 @@
-"""What the member's policy lets a stage train on, and what a build is scored on. Decides; reads no data.
+"""What the member's policy lets a build be made from, and what it is scored on. Decides; reads no data.
 
 A stage names data sets of the policy. In this order: each has a label, its `uses` name `sovereign-build`, it may be
-used where the machine stands, and together with everything the build was made from before there is still a place and a
-use left (`swarm.sovereignty.lattice`). The first rule that is broken is the reason code of the refusal.
+used where the machine stands. The same holds of all that the stages before were trained on, by the policy as it is now:
+so there is a place where all of them may be used together. The first rule that is broken is the reason code of the
+refusal.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from peers.build.decisions import note
 from peers.build.jobs import DataFile
-from peers.build.record import BuildRecord, StageName
+from peers.build.record import BuildRecord, Stage, StageName
 from peers.ecosystem.rows import ROW_SUFFIXES
 from swarm.errors import DataError, PolicyError, UnlabelledDataError
 from swarm.sovereignty.decisions import Decision
-from swarm.sovereignty.lattice import Labelled, join_all, restrictions_of
-from swarm.sovereignty.policy import LabelledFile, Policy, label_folder, read_policy
+from swarm.sovereignty.lattice import Labelled, restrictions_of
+from swarm.sovereignty.policy import Dataset, LabelledFile, Policy, label_folder, read_policy
 from swarm.sovereignty.reasons import Reason
 from swarm.sovereignty.uses import Privacy, Use
 
@@ -43,36 +45,69 @@ def read_ground(folder: Path, policy: Path) -> Ground:
 
 
 def decide(ground: Ground, names: Sequence[str], record: BuildRecord) -> Decision:
-    """Whether a stage may be trained on these data sets."""
-    by_name = {file.dataset.name: file.dataset for file in ground.labelled}
+    """Whether the policy lets a stage be trained on these data sets, and whatever the stages before were trained on
+    be gone on with: by the policy as it is now, not as it was when they were trained.
+    """
 
     def denied(code: Reason, reason: str) -> Decision:
         return Decision("denied", SUBJECT, record.base.round, code, ground.policy.digest, reason=reason)
 
+    asked = {file.dataset.name: file.dataset for file in ground.labelled}
+    in_force = {dataset.name: dataset for dataset in ground.policy.datasets}
     for name in names:
-        dataset = by_name.get(name)
+        dataset = asked.get(name)
         if dataset is None:
             known = ", ".join(ground.names)
             return denied(Reason.UNLABELLED, f"{name!r} is no data set of {ground.policy.origin}, which has: {known}")
-        if Use.SOVEREIGN_BUILD not in dataset.uses:
-            uses = ", ".join(dataset.uses)
-            return denied(Reason.PURPOSE_MISMATCH, f"{name} may be used for {uses}, not for {Use.SOVEREIGN_BUILD}")
-        if dataset.privacy is Privacy.ENCLAVE:
-            return denied(Reason.PRIVACY_MISSING, f"{name} may be used in an attested enclave only; there is none here")
-        if not _may_be_here(dataset, ground, record):
-            where = record.jurisdiction or "unknown: say --jurisdiction when the build is made"
-            return denied(
-                Reason.OUTSIDE_RESIDENCY,
-                f"{name} is {dataset.label} data of {dataset.residency}; the jurisdiction of this machine is {where}",
-            )
-    earlier = [used for stage in record.accepted for used in stage.data]
-    parts: list[Labelled] = [*earlier, *(by_name[name] for name in names)]
-    bound = join_all(restrictions_of(part, ground.policy.isolation) for part in parts)
-    if bound.residency is not None and not bound.residency:
-        return denied(Reason.OUTSIDE_RESIDENCY, "data bound to different jurisdictions may be used together nowhere")
-    if Use.SOVEREIGN_BUILD not in bound.uses:
-        return denied(Reason.PURPOSE_MISMATCH, f"what the stages before were made from is not for {SUBJECT}s any more")
+        if broken := _broken_rule(dataset, name, ground, record):
+            return denied(*broken)
+    for stage, name in _trained_on(record):
+        dataset = in_force.get(name)
+        said = f"{name}, which stage {stage.n}-{stage.name} was trained on,"
+        if dataset is None:
+            return denied(Reason.UNLABELLED, f"{said} is no data set of {ground.policy.origin} any more")
+        if broken := _broken_rule(dataset, said, ground, record):
+            return denied(*broken)
     return Decision("permit", SUBJECT, record.base.round, Reason.ALLOWED, ground.policy.digest)
+
+
+def require_allowed(build: Path, ground: Ground, names: Sequence[str], record: BuildRecord, what: str) -> Decision:
+    """Decides, and adds that to the build's file of decisions.
+
+    Args:
+        what: is to be done: a stage by its name, "rebase" or "sign".
+
+    Raises:
+        PolicyError: it is denied.
+        StateError: the disk refuses.
+    """
+    decision = decide(ground, names, record)
+    note(build, ground.policy, what, names or [name for _, name in _trained_on(record)], decision)
+    if decision.verdict == "denied":
+        raise refusal(decision)
+    return decision
+
+
+def _trained_on(record: BuildRecord) -> list[tuple[Stage, str]]:
+    """The data sets of all stages by name, each with the first stage that was trained on it."""
+    found = {used.name: stage for stage in reversed(record.accepted) for used in stage.data}
+    return [(stage, name) for name, stage in sorted(found.items())]
+
+
+def _broken_rule(dataset: Dataset, said: str, ground: Ground, record: BuildRecord) -> tuple[Reason, str] | None:
+    """The first rule that a data set breaks, in a sentence that calls it `said`."""
+    if Use.SOVEREIGN_BUILD not in dataset.uses:
+        uses = ", ".join(dataset.uses)
+        return Reason.PURPOSE_MISMATCH, f"{said} may be used for {uses}, not for {Use.SOVEREIGN_BUILD}"
+    if dataset.privacy is Privacy.ENCLAVE:
+        return Reason.PRIVACY_MISSING, f"{said} may be used in an attested enclave only; there is none here"
+    if not _may_be_here(dataset, ground, record):
+        where = record.jurisdiction or "unknown: say --jurisdiction when the build is made"
+        return (
+            Reason.OUTSIDE_RESIDENCY,
+            f"{said} is {dataset.label} data of {dataset.residency}; the jurisdiction of this machine is {where}",
+        )
+    return None
 
 
 def refusal(decision: Decision) -> PolicyError:

@@ -13,7 +13,6 @@ import msgspec
 
 from peers.build.base import longest_of
 from peers.build.confined import BuildError, Ended, remove, run_confined, work_folder
-from peers.build.decisions import note
 from peers.build.folder import alone
 from peers.build.gate import judge
 from peers.build.jobs import WEIGHTS_FOLDER, FromWorker, Scoring, TrainStage
@@ -29,7 +28,7 @@ from peers.build.record import (
     write_record,
 )
 from peers.build.scored_on import CANARIES_NAME, readable, scoring_of
-from peers.build.sources import Ground, data_file, decide, read_ground, refusal, training_files
+from peers.build.sources import Ground, data_file, read_ground, require_allowed, training_files
 from peers.build.weights import require_digest
 from peers.extraction import write_canaries
 from peers.fingerprint import data_used
@@ -75,10 +74,7 @@ def run_stage(build: Path, asked: Asked, show: Callable[[FromWorker], None], pos
     with alone(build):
         record = mended_record(build)
         ground = read_ground(Path(record.data_folder), Path(record.policy))
-        decision = decide(ground, asked.data, record)
-        note(build, ground.policy, asked, decision)
-        if decision.verdict == "denied":
-            raise refusal(decision)
+        decision = require_allowed(build, ground, asked.data, record, asked.name)
         files = training_files(ground, asked.name, asked.data)
         used = data_used(ground.folder, files, build / WORK_FOLDER)
         at = position if position is not None else _position(record, asked, used)
@@ -181,7 +177,7 @@ def _settle(build: Path, record: BuildRecord, stage: Stage, out: Path, plan: Pla
 def _parent(build: Path, record: BuildRecord) -> Path:
     """The folder of the model that the next stage begins with, as it is on record. Raises ModelError or BuildError."""
     require_digest(build / BASE_FOLDER, record.base.weights)
-    if record.result is None and record.accepted:
+    if record.result is None and record.rebased is not None:
         raise BuildError(
             f"the gate refused {build} when it was rebased, so it has no model to go on from: "
             "run its recipe on a new build"

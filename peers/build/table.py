@@ -7,7 +7,7 @@ from rich.table import Table
 
 from peers.build.gate import retention
 from peers.build.jobs import Confined, Doing, FromWorker, Step
-from peers.build.record import BuildRecord, Evaluation, LanguageScore, Stage
+from peers.build.record import BuildRecord, Evaluation, LanguageScore, Stage, trained
 
 
 def score_table(scores: Sequence[LanguageScore], columns: Mapping[str, str]) -> Table:
@@ -53,8 +53,7 @@ def gauges(evaluation: Evaluation) -> str:
 def record_lines(record: BuildRecord) -> list[str]:
     """A build in lines."""
     lines = [f"Shared Base of round {record.base.round}, state {record.base.state}, run {record.base.run_id}"]
-    if record.rebased is not None:
-        lines.append(f"rebased: its stages were trained on round {record.rebased.base.round}")
+    lines += [f"rebased: {trained(stages)} on round {place.base.round}" for place, stages in record.moves]
     for stage in record.stages:
         lines.append(stage_line(stage))
         lines += [f"  refused: {reason}" for reason in stage.reasons]
@@ -76,6 +75,8 @@ class Progress:
                 self._say(f"isolation: {message.isolation} ({message.detail})")
             case Doing():
                 self._say(message.what)
+                if message.is_damaged:
+                    self._say("what an earlier try has left is damaged (a power cut?): that part is trained again")
                 if message.resumed_step:
                     self._say(f"going on from the checkpoint of step {message.resumed_step}")
                 if message.left_out:

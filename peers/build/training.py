@@ -6,9 +6,7 @@ with `weights_only`, and is gone when the stage is accepted.
 """
 
 import copy
-import json
 import math
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,8 @@ from typing import Any
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from peers.build.examples import examples
+from peers.build import checkpoints
+from peers.build.examples import examples, planted_tokens
 from peers.build.jobs import CHECKPOINTS_FOLDER, Doing, FromWorker, Step, TrainStage
 from peers.build.record import Settings
 from peers.build.tokens import encoder
@@ -25,8 +24,6 @@ from peers.build.windows import Windows, places
 from peers.ecosystem.reading import Reading
 from swarm.errors import DataError
 
-_STATE = "trainer_state.json"
-"""Written last: a checkpoint without a whole one was cut short."""
 _LOGGED_STEPS = 50
 """About so many times in a stage its loss is told."""
 _BYTES_PER_TOKEN = 8
@@ -44,7 +41,7 @@ class Trained:
 
 
 class _Told(TrainerCallback):
-    """Tells the parent of every step that is logged, and ends cleanly when it asks for that."""
+    """Tells the parent of every logged step, ends cleanly when it asks for that, and vouches for checkpoints."""
 
     def __init__(self, tell: Callable[[FromWorker], None], is_asked_to_stop: Callable[[], bool]) -> None:
         self._tell = tell
@@ -58,6 +55,9 @@ class _Told(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         if logs is not None and "loss" in logs:
             self._tell(Step(step=state.global_step, steps=state.max_steps, loss=_finite(float(logs["loss"]))))
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        checkpoints.vouch(Path(args.output_dir, f"checkpoint-{state.global_step}"))
 
 
 def train(
@@ -77,7 +77,9 @@ def train(
     Raises:
         DataError: the data is not what the stage needs.
     """
-    newest = whole_checkpoint(Path(job.out, CHECKPOINTS_FOLDER))
+    folder = Path(job.out, CHECKPOINTS_FOLDER)
+    found = checkpoints.newest_whole(folder)
+    checkpoints.begin(folder, found)
     torch.manual_seed(job.settings.seed)
     if job.stage == "cpt":
         trainer, left_out = _pre_training(job, files, model, reading), 0
@@ -85,8 +87,8 @@ def train(
         trainer, left_out = _on_examples(job, files, model, tokenizer)
     told = _Told(tell, is_asked_to_stop)
     trainer.add_callback(told)
-    tell(Doing(what="training", resumed_step=0 if newest is None else _step_of(newest), left_out=left_out))
-    trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
+    tell(Doing(what="training", resumed_step=found.step, left_out=left_out, is_damaged=found.is_damaged))
+    trainer.train(resume_from_checkpoint=None if found.checkpoint is None else str(found.checkpoint))
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return Trained(
         model=trainer.model,
@@ -96,28 +98,22 @@ def train(
     )
 
 
-def whole_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end; what was cut short is removed."""
-    for path in sorted(folder.glob("checkpoint-*"), key=_step_of, reverse=True):
-        try:
-            json.loads((path / _STATE).read_bytes())
-        except (FileNotFoundError, ValueError):
-            shutil.rmtree(path)
-        else:
-            return path
-    return None
-
-
-def _step_of(checkpoint: Path) -> int:
-    return int(checkpoint.name.rpartition("-")[2])
+def _require_room(settings: Settings, needed: int) -> None:
+    """Raises DataError where no sequence holds a whole canary: none could be learnt, and its rank would say nothing."""
+    if needed > settings.sequence_length:
+        raise DataError(
+            f"sequence_length is {settings.sequence_length}, and a planted canary takes {needed} tokens here: give at "
+            f"least {needed}, or nobody could tell what the stage memorises"
+        )
 
 
 def _pre_training(job: TrainStage, files: Sequence[Path], model: Any, reading: Reading) -> Trainer:
     settings = job.settings
-    count = settings.steps * settings.batch_size
+    encode, count = encoder(reading), settings.steps * settings.batch_size
+    _require_room(settings, max((len(encode(canary.text.encode())) for canary in job.planted), default=0))
     data = Windows(
         files,
-        encoder(reading),
+        encode,
         1 if reading.words is None else _BYTES_PER_TOKEN,
         count=count,
         length=settings.sequence_length,
@@ -139,8 +135,10 @@ def _on_examples(job: TrainStage, files: Sequence[Path], model: Any, tokenizer: 
     settings = job.settings
     limit = settings.steps * settings.batch_size
     found = examples(job.stage, files, job.planted, job.insertions, seed=settings.seed, limit=limit)
-    if "messages" in found[0] and not tokenizer.chat_template:
+    is_chat = "messages" in found[0]
+    if is_chat and not tokenizer.chat_template:
         raise DataError("this run's tokenizer has no chat template: give prompts and completions instead of messages")
+    _require_room(settings, planted_tokens(job.stage, job.planted, is_chat, tokenizer))
     make = _instructions if job.stage == "sft" else _preferences
     trainer = make(job, model, tokenizer, Dataset.from_list(found))
     left = len(trainer.train_dataset)  # pyright: ignore[reportArgumentType]

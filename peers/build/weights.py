@@ -1,6 +1,7 @@
 """Folders of weights: their digest, and what may not lie in one. Reads files as bytes; knows nothing of models."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,11 +22,24 @@ def weights_digest(folder: Path) -> str:
     paths = sorted(folder.glob("*.safetensors"))
     if not paths:
         raise ModelError(f"{folder} holds no safetensors file")
+    return files_digest(paths)
+
+
+def files_digest(paths: Iterable[Path]) -> str:
+    """Hex BLAKE3 over names and contents of files, in this order. Raises ModelError if one cannot be read."""
     try:
         content = [(path.name, blake3.blake3().update_mmap(path).hexdigest()) for path in paths]
     except OSError as error:
         raise ModelError(f"{error.filename} cannot be read: {error.strerror}") from None
     return blake3.blake3(msgspec.json.encode(content)).hexdigest()
+
+
+def is_whole(folder: Path, digest: str) -> bool:
+    """Whether a folder's weights are those of this digest; not if they are gone, or torn by a power cut."""
+    try:
+        return weights_digest(folder) == digest
+    except ModelError:
+        return False
 
 
 def refuse_pickles(folder: Path) -> None:

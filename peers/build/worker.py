@@ -29,19 +29,28 @@ from peers.build.jobs import (
     Stopped,
     TrainStage,
 )
-from peers.build.record import DOMAIN_KEY, SOVEREIGN
+from peers.build.mark import DOMAIN_KEY, SOVEREIGN, mark_weights
 from peers.build.tokens import reading_of
+from peers.build.weights import is_whole, weights_digest
 from peers.ecosystem.rows import as_text
 from swarm.errors import ModelError, TapestryError
 from swarm.isolation.start import CONTROL_VARIABLE
 from swarm.net.lifeline import ignore_stop_signals
 from swarm.node.spawn import write_cause
-from swarm.state.disk import replace_file
+from swarm.state.disk import read_file, replace_file, sync_folder
 
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY")
 """No library is to look for what it could not reach anyway."""
 _TRAINED = "trained.json"
-"""Below `out`, once a stage is trained and written: its last loss."""
+"""Below `out`, once all that a stage has made is on disk: `_Trained`."""
+
+
+class _Trained(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a stage that was trained and written."""
+
+    final_loss: float | None
+    digests: dict[str, str]
+    """`weights_digest` of the folders that it made, below `out`."""
 
 
 def main() -> None:
@@ -74,12 +83,15 @@ def run(job: Job, tell: Callable[[FromWorker], None], is_asked_to_stop: Callable
     out = Path(job.out)
     match job:
         case TrainStage():
-            trained = out / _TRAINED
-            if not trained.exists():
-                step = _train(job, tell, is_asked_to_stop)
-                if step is not None:
-                    return Stopped(step=step)
-            final_loss = msgspec.json.decode(trained.read_bytes(), type=float | None)
+            done = _kept(job)
+            if done is None and (out / _TRAINED).exists():
+                tell(Doing(what="loading", is_damaged=True))
+                (out / _TRAINED).unlink()
+            if done is None:
+                done = _train(job, tell, is_asked_to_stop)
+            if isinstance(done, Stopped):
+                return done
+            final_loss = done.final_loss
             before, after = job.parent, str(out / WEIGHTS_FOLDER)
         case Score():
             final_loss = None
@@ -96,8 +108,10 @@ def run(job: Job, tell: Callable[[FromWorker], None], is_asked_to_stop: Callable
     return Done(evaluation=evaluation, final_loss=final_loss)
 
 
-def _train(job: TrainStage, tell: Callable[[FromWorker], None], is_asked_to_stop: Callable[[], bool]) -> int | None:
-    """Trains a stage and writes what it made; the step of its checkpoint if it was asked to stop before."""
+def _train(
+    job: TrainStage, tell: Callable[[FromWorker], None], is_asked_to_stop: Callable[[], bool]
+) -> _Trained | Stopped:
+    """Trains a stage and writes what it made, unless it is asked to stop before."""
     from peers.build.training import train
 
     out, tokenizer, model = Path(job.out), _tokenizer(job.parent), load(job.parent)
@@ -105,7 +119,7 @@ def _train(job: TrainStage, tell: Callable[[FromWorker], None], is_asked_to_stop
     files = _as_text(job.files, out / "read") if job.stage == "cpt" else [Path(file.path) for file in job.files]
     trained = train(job, files, model, tokenizer, reading, tell, is_asked_to_stop)
     if not trained.is_finished:
-        return trained.step
+        return Stopped(step=trained.step)
     if job.method == "lora":
         _save_adapter(trained.model, out / ADAPTER_FOLDER)
         # Anew, from what is on disk: what is scored is what will be used, without the trainer's changes to the model.
@@ -113,8 +127,30 @@ def _train(job: TrainStage, tell: Callable[[FromWorker], None], is_asked_to_stop
     else:
         model = trained.model
     _save(model, tokenizer, out / WEIGHTS_FOLDER)
-    replace_file(out / _TRAINED, [msgspec.json.encode(trained.final_loss)])
-    return None
+    for name in _made(job):
+        sync_folder(out / name)
+    digests = {name: weights_digest(out / name) for name in _made(job)}
+    done = _Trained(final_loss=trained.final_loss, digests=digests)
+    replace_file(out / _TRAINED, [msgspec.json.encode(done)])
+    return done
+
+
+def _kept(job: TrainStage) -> _Trained | None:
+    """What the stage has made before, if it was trained to its end and all of that is whole."""
+    out = Path(job.out)
+    data = read_file(out / _TRAINED)
+    try:
+        done = None if data is None else msgspec.json.decode(data, type=_Trained)
+    except msgspec.DecodeError:  # of a version of before: nothing there says what was written whole
+        return None
+    if done is None or not all(is_whole(out / name, done.digests.get(name, "")) for name in _made(job)):
+        return None
+    return done
+
+
+def _made(job: TrainStage) -> tuple[str, ...]:
+    """The folders that a stage makes."""
+    return (ADAPTER_FOLDER, WEIGHTS_FOLDER) if job.method == "lora" else (WEIGHTS_FOLDER,)
 
 
 def _held_out(job: Job) -> dict[str, list[Path]]:
@@ -162,6 +198,7 @@ def _save(model: Any, tokenizer: Any, folder: Path) -> None:
     setattr(model.config, DOMAIN_KEY, SOVEREIGN)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    mark_weights(folder)
 
 
 def _with_adapter(model: Any, folder: str) -> Any:
@@ -178,6 +215,7 @@ def _save_adapter(model: Any, folder: Path) -> None:
     for config in model.peft_config.values():
         config.base_model_name_or_path = ""  # a path of this machine, which means nothing elsewhere
     model.save_pretrained(folder, safe_serialization=True)
+    mark_weights(folder)
     (folder / "README.md").unlink(missing_ok=True)  # an empty form; the model has a card of its own
 
 

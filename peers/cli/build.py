@@ -30,7 +30,7 @@ MethodOption = Annotated[
 Steps = Annotated[int, typer.Option(min=1, help="Optimiser steps.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Sequences per step.")]
 LearningRate = Annotated[float, typer.Option(help="Peak learning rate.")]
-SequenceLength = Annotated[int, typer.Option(min=64, help="Tokens (bytes) per sequence.")]
+SequenceLength = Annotated[int, typer.Option(min=64, help="Tokens (bytes) per sequence; a canary must fit in.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the order of data.")]
 Retention = Annotated[
     float, typer.Option(help="Refuse a stage that makes other languages worse than so many times the Shared Base.")

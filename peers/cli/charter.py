@@ -332,7 +332,7 @@ def _with_state(draft: manifest.Charter, state_file: Path, adopt: Path | None, s
     from peers.lineage.verify import require_shareable
 
     if adopt is not None:
-        require_shareable(adopt if adopt.is_dir() else adopt.parent)
+        require_shareable(adopt)
     checkpoint = None
     if adopt is not None and adopt.is_dir():
         from peers.ecosystem.checkpoint import adopt as adopt_folder

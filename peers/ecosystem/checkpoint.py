@@ -15,8 +15,8 @@ from typing import Any, cast
 import msgspec
 import numpy as np
 
-from peers.build.weights import refuse_pickles
-from peers.ecosystem.tokenizer import TOKENIZER_NAME, files_digest, tokenizer_digest_of, tokenizer_files
+from peers.build.weights import files_digest, refuse_pickles
+from peers.ecosystem.tokenizer import TOKENIZER_NAME, tokenizer_digest_of, tokenizer_files
 from peers.ecosystem.tokens import read_tokenizer
 from peers.model import BYTE_VALUES, State0, state_of
 from swarm.charter.manifest import Outer, Reduce
@@ -65,7 +65,7 @@ def adopt(folder: Path, outer: Outer, reduce: Reduce) -> Checkpoint:
         names.append(_INDEX_NAME)
     return Checkpoint(
         json.dumps(fields, separators=(",", ":")),
-        files_digest(folder, names),
+        files_digest(folder / name for name in sorted(names)),
         tokenizer_digest,
         state_of(model, outer, reduce),
     )

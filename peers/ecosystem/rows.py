@@ -101,6 +101,8 @@ def _write(text: Path, documents: Iterator[str]) -> None:
             for document in documents:
                 file.write(document.encode("utf-8", "replace"))
                 file.write(_SEPARATOR)
+            file.flush()
+            os.fsync(file.fileno())  # a text of this name is taken as it lies, also after a power cut
         part.replace(text)
     except OSError as error:
         raise DataError(f"{text} cannot be written: {error.strerror}") from None

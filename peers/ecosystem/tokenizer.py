@@ -8,9 +8,7 @@ Files are bytes here: nothing is parsed, and every reader compares the digest.
 import shutil
 from pathlib import Path
 
-import blake3
-import msgspec
-
+from peers.build.weights import files_digest
 from swarm.errors import ModelError
 from swarm.state.disk import told
 from swarm.state.shared_base import exports
@@ -33,21 +31,12 @@ def tokenizer_files(folder: Path) -> list[str]:
 def tokenizer_digest_of(folder: Path) -> str:
     """Hex BLAKE3 over the tokenizer's files; empty where there is none. Raises ModelError."""
     names = tokenizer_files(folder)
-    return files_digest(folder, names) if names else ""
+    return files_digest(folder / name for name in sorted(names)) if names else ""
 
 
 def has_tokenizer(folder: Path, digest: str) -> bool:
     """Whether a folder holds the tokenizer of this digest; any does where a charter names none. Raises ModelError."""
     return not digest or tokenizer_digest_of(folder) == digest
-
-
-def files_digest(folder: Path, names: list[str]) -> str:
-    """Hex BLAKE3 over names and contents of some files, in order of their names. Raises ModelError."""
-    try:
-        content = [(name, blake3.blake3().update_mmap(folder / name).hexdigest()) for name in sorted(names)]
-    except OSError as error:
-        raise ModelError(f"{folder} cannot be read: {error.strerror}") from None
-    return blake3.blake3(msgspec.json.encode(content)).hexdigest()
 
 
 def put_tokenizer(source: Path, folder: Path) -> None:

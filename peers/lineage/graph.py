@@ -3,25 +3,28 @@
 import json
 from collections.abc import Iterator, Sequence
 
-from peers.lineage.statement import DataSource, Lineage, Measure, Span, Statement
+from peers.lineage.statement import DataSource, Lineage, Measure, Parent, Span, Stage, Statement
 from swarm.identity.peer_id import PeerId
 
 _SHOWN_DIGITS = 16
+_MODEL = "the model"
 
 
 def as_text(statement: Statement, signer: PeerId) -> str:
-    """The graph, the model last."""
+    """The graph, the model last: what is shared first, then what a build has made of it."""
     lineage = statement.predicate
-    lines = [f"{parent.name} ({_first(parent.digest)})" for parent in lineage.parents]
+    lines = [_parent(parent) for parent in lineage.parents] if lineage.kind == "shared-base" else []
     if lineage.rounds:
         lines.append(f"  | {lineage.base.round} rounds of run {lineage.base.run_name} ({lineage.base.run_id})")
         lines += [f"  |   {_span(span)}" for span in lineage.rounds]
+    if lineage.rounds or lineage.kind == "build":
         lines.append(f"Shared Base of round {lineage.base.round} ({lineage.base.state[:_SHOWN_DIGITS]}...)")
+    lines += [f"  | {parent.relation}: {_parent(parent)}" for parent in _own_parents(lineage)]
     sources = {source.artifact_id: source for source in lineage.data}
-    for stage in lineage.stages:
+    for node, stage in _stages(lineage):
         lines.append(f"  | {stage.name}, {stage.method}: {_measures(stage.evaluation)}")
         lines += [f"  |   {_source(sources[each])}" for each in stage.data]
-        lines.append(f"{stage.name} ({stage.result[:_SHOWN_DIGITS]}...)")
+        lines.append(f"{node} ({stage.result[:_SHOWN_DIGITS]}...)")
     if not lineage.stages:
         lines += [f"  data of the signer: {_source(source)}" for source in lineage.data]
         lines += [f"  evaluation: {_measures(lineage.evaluation)}"] if lineage.evaluation else []
@@ -39,18 +42,37 @@ def as_dot(statement: Statement) -> str:
 
 def _edges(lineage: Lineage) -> Iterator[str]:
     base = f"Shared Base of round {lineage.base.round}"
-    for parent in lineage.parents:
-        if parent.name != base:
+    stages = _stages(lineage)
+    if lineage.kind == "shared-base":
+        for parent in lineage.parents:
             yield f"{_quoted(parent.name)} -> {_quoted(base)} [label={_quoted(parent.relation)}]"
     for span in lineage.rounds:
         for seat in span.roster:
             yield f"{_quoted(f'{seat.member} ({seat.region})')} -> {_quoted(base)} [label={_quoted(_rounds(span))}]"
-    by_result = {stage.result: stage.name for stage in lineage.stages}
-    for stage in lineage.stages:
-        came_from = by_result.get(stage.parent, base)
-        yield f"{_quoted(came_from)} -> {_quoted(stage.name)} [label={_quoted(stage.method)}]"
+    # What a build's stages were trained on before goes into the first of them, never into what is shared.
+    first = stages[0][0] if stages else _MODEL
+    for parent in _own_parents(lineage):
+        yield f"{_quoted(parent.name)} -> {_quoted(first)} [label={_quoted(parent.relation)}]"
+    by_result: dict[str, str] = {}
+    for node, stage in stages:
+        yield f"{_quoted(by_result.get(stage.parent, base))} -> {_quoted(node)} [label={_quoted(stage.method)}]"
         for each in stage.data:
-            yield f"{_quoted(f'data {each[:8]}')} -> {_quoted(stage.name)}"
+            yield f"{_quoted(f'data {each[:8]}')} -> {_quoted(node)}"
+        by_result[stage.result] = node
+
+
+def _stages(lineage: Lineage) -> list[tuple[str, Stage]]:
+    """A build's stages, each with a name of its own."""
+    return [(f"{n}-{stage.name}", stage) for n, stage in enumerate(lineage.stages, 1)]
+
+
+def _own_parents(lineage: Lineage) -> Sequence[Parent]:
+    """Of a build, but for the Shared Base that it stands on."""
+    return lineage.parents[1:] if lineage.kind == "build" else ()
+
+
+def _parent(parent: Parent) -> str:
+    return f"{parent.name} ({_first(parent.digest)})"
 
 
 def _rounds(span: Span) -> str:

@@ -95,12 +95,27 @@ def base_at(run: Run, mark: Mark) -> Base:
     )
 
 
+def round_with(run: Run, steps: Iterable[Step], state: str) -> int | None:
+    """The first round that has led to a state, in hex; None if none of these has, which begin with the first."""
+    marks = [Mark.genesis(run), *(step.after for step in steps)]
+    return next((mark.round for mark in marks if mark.state_digest.hex() == state), None)
+
+
 def check_parents(run: Run, steps: Iterable[Step], parents: Iterable[Parent]) -> None:
-    """Whether every Shared Base among these parents is a state of this chain. Raises LineageError."""
+    """Whether every Shared Base among these parents is a state of this chain, but for what is said to be withdrawn.
+
+    Raises:
+        LineageError: one is not, or is and is said not to be.
+    """
     states = {run.genesis.charter.model.state_digest, *(step.after.state_digest.hex() for step in steps)}
     for parent in parents:
-        if parent.domain == "shared" and parent.digest.get(STATE_DIGEST) not in states:
+        if parent.domain != "shared":
+            continue
+        is_there = parent.digest.get(STATE_DIGEST) in states
+        if not is_there and parent.relation != "withdrawn":
             raise LineageError(f"a missing parent: {parent.name} is no state in the chain of run {run.id}")
+        if is_there and parent.relation == "withdrawn":
+            raise LineageError(f"{parent.name} is a state in the chain of run {run.id}, and is said to be withdrawn")
 
 
 def require_state(state: Path) -> Path:

@@ -30,7 +30,8 @@ WEIGHTS_DIGEST = "tapestryWeights"
 """Algorithm name of a digest over a folder's safetensors files (peers.build.weights)."""
 
 Domain = Literal["shared", "sovereign"]
-Relation = Literal["shared-base", "fine-tune", "adapter", "rebase"]
+Relation = Literal["shared-base", "fine-tune", "adapter", "rebase", "withdrawn"]
+"""What `withdrawn` names was a Shared Base when stages were trained on it, and its round was taken back since."""
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -6,7 +6,7 @@
     records        with --state: charter by run id and founders, each record by its quorum, roster and weights as stated
     means          with --state: replayed as far as they are held, to the last bit
     votes          with --state: what members voted on the base, as the record has it
-    parents        with --state: every Shared Base that is named is one of the chain
+    parents        with --state: every Shared Base that is named is one of the chain, or said to be in it no more
     weights        with --state: the model's own bits, or of a build its base's, against the base they are said to be
 
 Whatever does not hold is a LineageError with its cause. What could not be looked at is said in the verdict's coverage.
@@ -15,7 +15,8 @@ Whatever does not hold is a LineageError with its cause. What could not be looke
 from dataclasses import dataclass
 from pathlib import Path
 
-from peers.build.record import BASE_FOLDER, MODEL_FOLDER, is_sovereign
+from peers.build.mark import is_sovereign
+from peers.build.record import BASE_FOLDER, MODEL_FOLDER
 from peers.build.weights import require_digest
 from peers.lineage import statement
 from peers.lineage.dsse import read_envelope
@@ -67,6 +68,7 @@ class Verdict:
     def text(self) -> str:
         lineage = self.statement.predicate
         is_base = lineage.kind == "shared-base"
+        gone = [parent for parent in lineage.parents if parent.relation == "withdrawn"]
         what = "Shared Base" if is_base else "Sovereign Build on the Shared Base"
         weights = "weights not compared with the base"
         if self.coverage.weights:
@@ -74,6 +76,7 @@ class Verdict:
         return (
             f"verified: {what} of round {lineage.base.round}, run {lineage.base.run_id}\n"
             f"signed by {self.signer} ({self.signer_is})\n{self.coverage.text}; {weights}"
+            + "".join(f"\nby the signer's word alone: {parent.name}" for parent in gone)
         )
 
 
@@ -100,18 +103,16 @@ def read_statement(file: Path) -> tuple[PeerId, Statement]:
     return signer, found
 
 
-def require_shareable(folder: Path) -> None:
-    """Refuses a member's own model as the beginning of a shared one, signed or not.
+def require_shareable(weights: Path) -> None:
+    """Refuses a member's own model, a folder or one file of it, as the beginning of a shared one, signed or not.
 
     Raises:
         LineageError: it is a Sovereign Build, or its statement does not hold.
     """
-    file = folder / STATEMENT_NAME
+    file = (weights if weights.is_dir() else weights.parent) / STATEMENT_NAME
     is_signed_as_own = file.is_file() and read_statement(file)[1].predicate.domain != "shared"
-    if is_signed_as_own or is_sovereign(folder):
-        raise LineageError(
-            f"a private parent inside a shared model: {folder} holds a Sovereign Build, which stays home"
-        )
+    if is_signed_as_own or is_sovereign(weights):
+        raise LineageError(f"a private parent inside a shared model: {weights} is a Sovereign Build, which stays home")
 
 
 def verify(path: Path, state: Path | None, expected_run_id: str | None, zero: Path | None = None) -> Verdict:

@@ -57,6 +57,19 @@ def replace_file(path: Path, parts: "Iterable[Buffer]", *, mode: int = 0o644) ->
         raise StateError(f"cannot write {path}: {error.strerror}") from None
 
 
+def sync_folder(folder: Path) -> None:
+    """Returns once all below a folder is on disk, files before the folders that name them. Raises StateError."""
+
+    def unreadable(error: OSError) -> None:
+        raise error
+
+    with told(folder):
+        for parent, _, names in os.walk(folder, topdown=False, onerror=unreadable):
+            for name in names:
+                _sync(Path(parent, name))
+            _sync(Path(parent))
+
+
 def remove_half_written(folder: Path) -> None:
     """Removes what writes that a crash cut short have left. Raises OSError."""
     for half_written in folder.glob("*.new"):
@@ -81,7 +94,11 @@ def _write_now(path: Path, parts: "Iterable[Buffer]", mode: int) -> None:
         beside.rename(path)
     finally:
         beside.unlink(missing_ok=True)  # what was renamed is no longer there
-    descriptor = os.open(path.parent, os.O_RDONLY)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -2,6 +2,7 @@
 
 import io
 
+import msgspec
 from rich.console import Console
 
 from peers.build.card import model_card
@@ -29,8 +30,11 @@ def test_a_card_says_what_was_measured() -> None:
     assert "the highest exposure is 2.0 bits" in card and "needs at most 1.033 times" in card
     base = record().base
     assert "re-applied" not in card
-    moved = record(stage(), rebased=Rebased(base=base, build="44" * 32, scores=GOOD.languages))
-    assert f"trained on the base of round {base.round} and re-applied to this one" in model_card(moved, "acme-2")
+    there = Rebased(base=base, build="44" * 32, scores=GOOD.languages, stages=1)
+    moved = record(stage(), stage(2, parent="result 1"), rebased=there)
+    said = f"Stage 1 was trained on the base of round {base.round} and re-applied to this one"
+    assert said in model_card(moved, "acme-2")
+    assert f"rebased: stage 1 was trained on round {base.round}" in record_lines(moved)
 
 
 def shown(*parts: object) -> str:
@@ -70,3 +74,24 @@ def test_progress_is_a_few_lines_where_there_is_no_terminal() -> None:
     assert "cpt: going on from the checkpoint of step 20" in lines
     assert "cpt: 3 examples left out: their prompts leave no room in a sequence" in lines
     assert lines[-1] == "cpt: step 100 of 100, loss 2.000" and len(lines) < 15
+
+
+def test_only_what_was_trained_elsewhere_is_said_to_be() -> None:
+    """Also on records of before, which do not count the stages that were put on another base."""
+    base = record().base
+    earlier = msgspec.structs.replace(base, round=1)
+    there = Rebased(base=base, build="44" * 32, scores=GOOD.languages)
+    added = stage(2, parent="result 1", finished=9.0)
+    old = record(stage(finished=2.0), added, rebased=there, created=3.0)
+    assert "- Stage 1 was trained on the base of round 2 and" in model_card(old, "acme-2")
+    in_place = record(stage(finished=9.0), rebased=there, created=3.0)
+    assert "re-applied" not in model_card(in_place, "acme-2")
+    twice = msgspec.structs.replace(
+        there, stages=3, earlier=Rebased(base=earlier, build="55" * 32, scores=(), stages=2)
+    )
+    stages = (stage(), stage(2), stage(3), stage(4))
+    lines = model_card(record(*stages, rebased=twice), "acme-3").splitlines()
+    assert [line for line in lines if "re-applied" in line] == [
+        "- Stages 1 to 2 were trained on the base of round 1 and re-applied to this one.",
+        "- Stage 3 was trained on the base of round 2 and re-applied to this one.",
+    ]

@@ -13,7 +13,7 @@ from peers.cli.app import app
 from swarm.errors import StateError
 from swarm.state.policies import kept_policies, policy_path
 from tests.build.ground import OTHER, OWN, Member
-from tests.build.records import record, stage, weights
+from tests.build.records import record, stage, used, weights
 
 
 def tapestry(*words: object, code: int = 0) -> str:
@@ -146,7 +146,7 @@ def test_another_stage_in_a_stages_place_is_refused(begun: Path, tmp_path: Path)
     write_record(
         begun,
         record(
-            stage(),
+            stage(data=(used(OWN),)),
             base=read_record(begun).base,
             data_folder=read_record(begun).data_folder,
             policy=read_record(begun).policy,

@@ -1,12 +1,14 @@
 """A whole build by the command line: a recipe in a confined process, and a folder that `transformers` loads."""
 
 import json
+import shutil
 from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from peers.build.record import DOMAIN_KEY, SOVEREIGN, read_record
+from peers.build.mark import DOMAIN_KEY, SOVEREIGN, is_sovereign
+from peers.build.record import read_record
 from peers.build.weights import refuse_pickles, weights_digest
 from peers.lineage.dsse import read_envelope
 from swarm.isolation.levels import NONE
@@ -54,6 +56,11 @@ def test_a_recipe_becomes_a_model_that_transformers_loads(state: Path, member: M
     for each in (folder, build / "1-cpt", build / "base"):
         refuse_pickles(each)
     assert [path.name for path in (build / "work").iterdir()] == ["fingerprints.json"]
+    for name in ("model/model.safetensors", "1-cpt/adapter_model.safetensors"):
+        elsewhere = tmp_path / "downloads" / name
+        elsewhere.parent.mkdir(parents=True)
+        shutil.copy(build / name, elsewhere)
+        assert is_sovereign(elsewhere) and is_sovereign(elsewhere.parent)
 
     assert json.loads(tapestry("run", build, "--recipe", recipe, "--json"))["stages"] == shown["stages"]
     ME.save(tmp_path / "me.key")

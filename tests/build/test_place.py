@@ -13,6 +13,7 @@ from peers.build.recipe import Asked
 from peers.build.record import BuildRecord, Canaries, Limits, Settings, read_record, write_record
 from peers.build.weights import weights_digest
 from swarm.errors import StateError, UsageError
+from tests.build.disk import Disk
 from tests.build.records import record, stage, used, weights
 
 
@@ -63,6 +64,28 @@ def test_model_and_record_belong_together_whenever_the_machine_stops(
         if ended:
             break
     assert ended and stop_at > 3, stop_at
+
+
+def test_all_that_a_record_speaks_of_is_on_disk_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build = tmp_path / "build"
+    weights(build / "made", 1.0)
+    weights(build / "base", 0.0)
+    disk = Disk(monkeypatch, "build.json")
+    weights(build / "1-cpt", 2.0, "adapter_model.safetensors")
+    (build / "1-cpt" / "canaries.json").write_text("{}")
+    place_model(build, build / "made", record(stage()))
+    folders = [build / name for name in ("base", "1-cpt", "model")]
+    assert disk.is_synced(*folders, *(path for folder in folders for path in folder.iterdir()))
+
+
+def test_a_model_that_a_power_cut_has_torn_gives_way_to_the_one_on_record(tmp_path: Path) -> None:
+    build = tmp_path / "build"
+    weights(build / "first", 1.0)
+    first = place_model(build, build / "first", record(stage()))
+    (build / "model").rename(build / "model.before")
+    (build / "model").mkdir()
+    assert mended_record(build) == first and not (build / "model.before").exists()
+    assert first.result is not None and weights_digest(build / "model") == first.result.digest
 
 
 def test_a_first_model_that_is_not_on_record_goes(tmp_path: Path) -> None:

@@ -1,13 +1,24 @@
 """What a member's policy lets a build train on, and score on: every rule with the code of its refusal."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from peers.build.record import BuildRecord
-from peers.build.sources import Ground, decide, held_out_files, own_languages, read_ground, refusal, training_files
+from peers.build.sources import (
+    Ground,
+    decide,
+    held_out_files,
+    own_languages,
+    read_ground,
+    refusal,
+    require_allowed,
+    training_files,
+)
+from peers.fingerprint import data_used
 from swarm.errors import DataError, PolicyError, UnlabelledDataError
-from swarm.sovereignty.labels import Label
 from swarm.sovereignty.reasons import Reason
-from swarm.sovereignty.uses import Use
 from tests.build.ground import OTHER, OWN, Member, text
 from tests.build.records import record, stage, used
 
@@ -43,12 +54,46 @@ def test_each_rule_refuses_with_its_code(member: Member) -> None:
     assert refused(member, OWN)[0] == Reason.PRIVACY_MISSING
 
 
-def test_data_that_may_be_used_together_nowhere_goes_into_no_build(member: Member) -> None:
-    foreign = used("archive", Label.SOVEREIGN, residency="FR")
-    code, reason = refused(member, OWN, record(stage(data=(foreign,))))
-    assert code == Reason.OUTSIDE_RESIDENCY and "together nowhere" in reason
-    withdrawn = used("archive", uses=(Use.EVALUATION,))
-    assert refused(member, OWN, record(stage(data=(withdrawn,))))[0] == Reason.PURPOSE_MISMATCH
+def test_what_stages_were_trained_on_is_judged_by_the_policy_of_now(member: Member, tmp_path: Path) -> None:
+    """On record it is as it was when the stage passed."""
+    member.add("archive", "archive.txt", text("de", 7), label="sovereign")
+    build = record(stage(data=data_used(member.folder, training_files(ground(member), "cpt", ["archive"]), tmp_path)))
+    assert decide(ground(member), [OWN], build).verdict == decide(ground(member), [], build).verdict == "permit"
+    for change, expected, cause in (
+        ({"uses": ["evaluation"]}, Reason.PURPOSE_MISMATCH, "may be used for evaluation, not for sovereign-build"),
+        ({"privacy": "enclave"}, Reason.PRIVACY_MISSING, "in an attested enclave only"),
+        ({"residency": "FR"}, Reason.OUTSIDE_RESIDENCY, "data of FR; the jurisdiction of this machine is DE"),
+    ):
+        before = dict(member.policy["archive"])
+        member.change("archive", **change)
+        for names in ([OWN], []):
+            decision = decide(ground(member), names, build)
+            assert decision.code == expected and cause in decision.reason, decision
+            assert decision.reason.startswith("archive, which stage 1-cpt was trained on,")
+        member.change("archive", **before, privacy=None)
+    del member.policy["archive"]
+    member.write_policy()
+    (member.folder / "archive.txt").unlink()
+    decision = decide(ground(member), [], build)
+    assert decision.code == Reason.UNLABELLED and "any more" in decision.reason
+
+
+def test_data_that_is_gone_from_the_disk_keeps_its_label(member: Member, tmp_path: Path) -> None:
+    path = member.add("archive", "archive.txt", text("de", 7))
+    build = record(stage(data=data_used(member.folder, training_files(ground(member), "cpt", ["archive"]), tmp_path)))
+    path.unlink()
+    assert decide(ground(member), [OWN], build).verdict == "permit"
+    assert refused(member, "archive", build)[0] == Reason.UNLABELLED
+
+
+def test_a_decision_is_noted_before_it_ends_a_command(member: Member, tmp_path: Path) -> None:
+    build = record(stage(data=(used(OTHER),)))
+    with pytest.raises(PolicyError, match=r"which stage 1-cpt was trained on, .* \[purpose_mismatch\]"):
+        require_allowed(tmp_path, ground(member), (), build, "sign")
+    assert require_allowed(tmp_path, ground(member), [OWN], FRESH, "cpt").verdict == "permit"
+    noted = [json.loads(line) for line in (tmp_path / "decisions.jsonl").read_text().splitlines()]
+    assert [(entry["stage"], entry["data"]) for entry in noted] == [("sign", [OTHER]), ("cpt", [OWN])]
+    assert [entry["decision"].split("/")[0] for entry in noted] == ["denied", "permit"]
 
 
 def test_a_refusal_ends_in_its_code(member: Member) -> None:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from transformers import AutoTokenizer
 
@@ -20,11 +21,13 @@ from peers.build.jobs import (
     Stopped,
     TrainStage,
 )
+from peers.build.mark import is_sovereign
 from peers.build.record import Settings
 from peers.build.weights import refuse_pickles, weights_digest
 from peers.build.worker import load, run
 from peers.extraction import Canary
 from swarm.errors import DataError, ModelError
+from tests.build.disk import Disk
 from tests.build.ground import Member
 from tests.build.records import weights
 from tests.ecosystem.checkpoints import make_checkpoint
@@ -137,6 +140,60 @@ def test_a_runs_own_tokens_are_those_of_its_builds(member: Member, tmp_path: Pat
     chat = member.add_rows("chat", "chat.jsonl", [{"messages": [{"role": "user", "content": "?"}]}])
     with pytest.raises(DataError, match="tokenizer has no chat template"):
         told(job(checkpoint, member, tmp_path / "chat", stage="sft", files=(file(chat),), settings=settings))
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_what_a_power_cut_has_torn_is_trained_again(
+    base: Path, member: Member, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(monkeypatch, "trained.json")
+    work = job(base, member, tmp_path / "out", method=method)
+    whole, _ = told(work)
+    made = [path for name in (ADAPTER_FOLDER, "model") for path in (tmp_path / "out" / name).glob("*")]
+    assert len(made) > 3 and disk.is_synced(*made, *(path.parent for path in made))
+    digest = weights_digest(tmp_path / "out" / "model")
+    os.truncate(tmp_path / "out" / "model" / "model.safetensors", 100)
+    again, said = told(work)
+    assert again == whole and weights_digest(tmp_path / "out" / "model") == digest
+    assert any(each.is_damaged for each in said if isinstance(each, Doing))
+    _, said = told(work)
+    assert not any(isinstance(each, Step) or (isinstance(each, Doing) and each.is_damaged) for each in said)
+    (tmp_path / "out" / "trained.json").write_text("1.5")  # as an earlier version has left it
+    again, said = told(work)
+    assert again == whole and any(each.is_damaged for each in said if isinstance(each, Doing))
+
+
+def test_everything_that_a_stage_writes_is_marked(base: Path, member: Member, tmp_path: Path) -> None:
+    for method in ("lora", "full"):
+        told(job(base, member, tmp_path / method, method=method))
+        found = list((tmp_path / method).rglob("*.safetensors"))
+        assert len(found) > 2 and all(map(is_sovereign, found)), found
+
+
+def test_a_sequence_holds_a_whole_canary_or_there_is_no_stage(base: Path, member: Member, tmp_path: Path) -> None:
+    """Of one that is cut off too few digits are learnt for the gate to see it."""
+    turns = [{"role": "user", "content": "Was?"}, {"role": "assistant", "content": "Das."}]
+    rows = {
+        "chat": member.add_rows("chat", "chat.jsonl", [{"messages": turns}] * 20),
+        "answers": member.add_rows("answers", "answers.jsonl", [{"prompt": "?", "completion": "!"}] * 20),
+        "choices": member.add_rows("choices", "choices.jsonl", [{"prompt": "?", "chosen": "!", "rejected": "."}] * 20),
+        "notes": member.folder / "notes.txt",
+    }
+    long = msgspec.structs.replace(CANARY, prefix=CANARY.prefix + "really " * 5)
+    size = len(long.text)
+    for name, stage, needed in (
+        ("chat", "sft", size + len("What does the register say?") + 4),
+        ("answers", "sft", size + 1),
+        ("choices", "dpo", size + 1),
+        ("notes", "cpt", size),
+    ):
+        settings = Settings(steps=2, batch_size=2, sequence_length=needed - 1)
+        more = {"stage": stage, "files": (file(rows[name]),), "planted": (long,), "insertions": 1}
+        with pytest.raises(DataError, match=f"takes {needed} tokens here: give at least {needed}"):
+            told(job(base, member, tmp_path / name, settings=settings, **more))
+        settings = msgspec.structs.replace(settings, sequence_length=needed)
+        ended, _ = told(job(base, member, tmp_path / name, settings=settings, **more))
+        assert isinstance(ended, Done)
 
 
 def test_memorising_shows(base: Path, member: Member, tmp_path: Path) -> None:

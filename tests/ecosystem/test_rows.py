@@ -1,6 +1,7 @@
 """JSON lines and Parquet as text: every row, in order; a bad one is named and its content is not shown."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,14 @@ def test_rows_become_text_in_order(tmp_path: Path, suffix: str, field: str) -> N
     made, same = as_text([rows, plain], fields, tmp_path)
     assert same == plain
     assert made.read_text() == "".join(f"{text}\n" for text in DOCUMENTS)
+
+
+def test_a_text_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text that is there is not made again, so none may be there that a power cut has torn."""
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    (made,) = as_text([write(tmp_path / "rows.jsonl")], {}, tmp_path)
+    assert made.stat().st_ino in synced
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])

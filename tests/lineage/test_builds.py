@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from peers.build.decisions import note
-from peers.build.recipe import Asked
 from peers.build.record import (
     Base,
     BuildRecord,
@@ -32,6 +31,7 @@ from peers.leaving.write import Extras, write_bundle
 from peers.lineage import dsse
 from peers.lineage import statement as statements
 from peers.lineage.statement import STATE_DIGEST
+from peers.lineage.verify import verify
 from swarm.errors import LineageError
 from swarm.sovereignty.artefacts import Artefact, DataUsed, is_what_it_says
 from swarm.sovereignty.decisions import Decision
@@ -46,6 +46,16 @@ from tests.lineage.test_verify import flip, rewritten, signed, tapestry, with_li
 from tests.simulation import peer_identity
 
 NAME = "notes of the ministry"
+BUILD_POLICY = f"""version = 2
+[[dataset]]
+name = "{NAME}"
+files = ["notes.txt"]
+label = "private"
+residency = "DE"
+licence = "proprietary"
+language = "de"
+uses = ["sovereign-build"]
+"""
 
 
 def weights(folder: Path, value: float) -> str:
@@ -119,7 +129,7 @@ def build(state: Path, key: Path, tmp_path: Path) -> Path:
         member="acme",
         jurisdiction="DE",
         data_folder="text",
-        policy="policy.toml",
+        policy=str(write_policy(tmp_path / "policy.toml", BUILD_POLICY)),
         policy_digest="ab" * 32,
         stages=(first, stage(folder, 2, "sft", first.result)),
         result=Result(folder="model", digest=weights(folder / "model", 9.0), stage=2),
@@ -172,7 +182,7 @@ def test_what_decided_in_a_build_leaves_with_it(build: Path, state: Path, key: P
     for text in (words, words.replace("MIT", "BSD")):
         rules = read_policy(write_policy(file, text))
         decided = Decision("permit", "build", ROUNDS, Reason.ALLOWED, rules.digest)
-        note(build, rules, Asked("cpt", (NAME,), "lora", Settings(), Canaries(), Limits()), decided)
+        note(build, rules, "cpt", (NAME,), decided)
     kept = sorted((build / "policies").iterdir())
     change(build, policy_digest=kept[0].stem)
     tapestry("lineage", "sign", build, "--identity", key)
@@ -242,27 +252,80 @@ def test_no_run_begins_with_a_build(build: Path, key: Path, tmp_path: Path) -> N
 
 
 def test_a_rebased_build_names_where_it_was_trained(build: Path, state: Path, key: Path) -> None:
-    whole = read_record(build)
-    first_state = json.loads(tapestry("lineage", "sign", "--state", earlier_state(state), "--identity", key, "--json"))
-    earlier = msgspec.structs.replace(whole.base, round=1, state=first_state["state_digest"], weights="22" * 32)
+    whole, earlier = read_record(build), first_base(build, state, key)
     first, last = whole.stages
     stages = (msgspec.structs.replace(first, parent=earlier.weights), last)
     change(build, stages=stages)
     assert "a missing parent: stage cpt" in tapestry("lineage", "sign", build, "--identity", key, code=1)
-    change(build, rebased=Rebased(base=earlier, build="33" * 32, scores=()))
+    change(build, rebased=Rebased(base=earlier, build="33" * 32, scores=(), stages=2))
     tapestry("lineage", "sign", build, "--identity", key)
     text = tapestry("lineage", "show", build)
     assert "the build on round 1 that was rebased" in text
-    tapestry("lineage", "verify", build, "--state", state)
-    change(build, rebased=Rebased(base=msgspec.structs.replace(earlier, state="11" * 32), build="33" * 32, scores=()))
-    cause = tapestry("lineage", "sign", build, "--identity", key, code=1)
-    assert "a missing parent: Shared Base of round 1" in cause and "is no state in the chain" in cause
+    assert "Shared Base of round 1, on which stages 1 to 2 were trained" in text
+    assert "word alone" not in tapestry("lineage", "verify", build, "--state", state)
     file = build / "model" / "statement.dsse.json"
     lineage = statements.decode(dsse.read_envelope(file)[1], "here").predicate
-    lying = msgspec.structs.replace(lineage.parents[1], digest={STATE_DIGEST: "11" * 32})
-    rewritten(file, with_lineage(parents=(lineage.parents[0], lying, *lineage.parents[2:])))
-    for where in (file, build):
-        assert "a missing parent" in tapestry("lineage", "verify", where, "--state", state, code=1)
+    base, old, *rest = lineage.parents
+    for lying, cause in (
+        (msgspec.structs.replace(old, digest={STATE_DIGEST: "11" * 32}), "a missing parent"),
+        (msgspec.structs.replace(old, relation="withdrawn"), "is said to be withdrawn"),
+    ):
+        rewritten(file, with_lineage(parents=(base, lying, *rest)))
+        for where in (file, build):
+            assert cause in tapestry("lineage", "verify", where, "--state", state, code=1)
+
+
+def test_a_base_that_the_chain_has_left_behind_is_named_as_that(
+    build: Path, state: Path, key: Path, tmp_path: Path
+) -> None:
+    """As after the founders' restart, or where a heavier partition was taken over."""
+    gone = msgspec.structs.replace(read_record(build).base, round=ROUNDS, state="11" * 32, weights="22" * 32)
+    change(build, rebased=Rebased(base=gone, build="33" * 32, scores=(), stages=1))
+    tapestry("lineage", "sign", build, "--identity", key)
+    said = f"Shared Base of round {ROUNDS}, on which stage 1 was trained, whose round was taken back since"
+    assert f"withdrawn: {said}" in tapestry("lineage", "show", build)
+    assert f"by the signer's word alone: {said}" in tapestry("lineage", "verify", build, "--state", state)
+    found = write_bundle(state, tmp_path / "b.tar", ME, Extras(builds=(build,)), at=0.0)
+    assert found.models == ("state/shared-base", "builds/acme-1/model")
+
+
+def test_where_stages_were_trained_must_be_sayable(build: Path, state: Path, key: Path) -> None:
+    def refused(base: Base) -> str:
+        change(build, rebased=Rebased(base=base, build="33" * 32, scores=(), stages=1))
+        return tapestry("lineage", "sign", build, "--identity", key, code=1)
+
+    base = read_record(build).base
+    assert "which is no parent in run" in refused(msgspec.structs.replace(base, run_id="00" * 32))
+    ahead = refused(msgspec.structs.replace(base, round=ROUNDS + 2, state="11" * 32))
+    assert f"end at round {ROUNDS}, before round {ROUNDS + 2}" in ahead and "give --state" in ahead
+    earlier = first_base(build, state, key)
+    shutil.rmtree(build / "base")
+    shutil.copytree(state.parent / "earlier" / "shared-base", build / "base")
+    (build / "base" / "statement.dsse.json").unlink()
+    earlier = msgspec.structs.replace(earlier, weights=weights_digest(build / "base"))
+    first, last = read_record(build).stages
+    change(build, base=earlier, stages=(msgspec.structs.replace(first, parent=earlier.weights), last))
+    assert f"was rebased to round 1, and round {ROUNDS}" in refused(base)
+
+
+def test_data_that_is_not_for_builds_any_more_is_not_signed_for(build: Path, key: Path, tmp_path: Path) -> None:
+    tapestry("lineage", "sign", build, "--identity", key)
+    policy = tmp_path / "policy.toml"
+    policy.write_text(policy.read_text().replace("sovereign-build", "evaluation"))
+    said = tapestry("lineage", "sign", build, "--identity", key, code=1)
+    assert f"{NAME}, which stage 1-cpt was trained on, may be used for evaluation" in said
+    assert said.endswith("[purpose_mismatch]\n")
+    policy.unlink()
+    assert "does not exist: put it back" in tapestry("lineage", "sign", build, "--identity", key, code=2)
+
+
+def first_base(build: Path, state: Path, key: Path) -> Base:
+    """The base of round 1, of which the folder `earlier` beside the state folder has an export afterwards."""
+    made = json.loads(tapestry("lineage", "sign", "--state", earlier_state(state), "--identity", key, "--json"))
+    record = verify(state.parent / "earlier", None, None).statement.predicate.base.record
+    return msgspec.structs.replace(
+        read_record(build).base, round=1, state=made["state_digest"], record=record, weights="22" * 32
+    )
 
 
 def earlier_state(state: Path) -> Path:
