@@ -191,12 +191,12 @@ def test_what_decided_in_a_build_leaves_with_it(build: Path, state: Path, key: P
         found = write_bundle(state, tmp_path / name, ME, Extras(builds=(build,), policies=policies), at=0.0)
         return found.policies, found.policies_missing
 
-    assert taken("whole.tar") == (3, 0), "the session's as well"
+    assert taken("whole.tar") == (4, 0), "the session's and the signature's as well"
     with tarfile.open(tmp_path / "whole.tar") as tar:
         assert {f"builds/acme-1/policies/{path.name}" for path in kept} <= set(tar.getnames())
     gone = kept[0].rename(tmp_path / "gone.toml")
-    assert taken("without.tar") == (2, 1)
-    assert taken("given.tar", gone) == (3, 0)
+    assert taken("without.tar") == (3, 1)
+    assert taken("given.tar", gone) == (4, 0)
     kept[0].write_text(kept[1].read_text())
     with pytest.raises(LineageError, match=r"builds/acme-1/policies/.* is not the policy that its name says"):
         taken("changed.tar")
