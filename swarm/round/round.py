@@ -93,8 +93,7 @@ async def run_round(ctx: Context, pending: "asyncio.Future[Offer]") -> Finished 
         await _ask_around(ctx)
         pending = _after_spending(ctx, _on_an_island(ctx, pending), outcome)
         await asyncio.sleep(_backoff_s(ctx.me, attempt))
-        # Alone it does not count on: no attempt can succeed, and those that come back would have to count as far.
-        attempt += not ctx.island.missing(ctx.electorate)
+        attempt += 1
 
 
 def _first_attempt(ctx: Context) -> int:

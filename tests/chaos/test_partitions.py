@@ -111,28 +111,6 @@ def test_the_side_without_the_quorum_commits_nothing_and_says_what_to_do() -> No
     run_virtual(main())
 
 
-def test_who_was_alone_for_long_is_not_hundreds_of_attempts_ahead() -> None:
-    """Those who come back count attempts a few at a time; a day alone would cost them most of an hour."""
-
-    async def main() -> None:
-        sim = Simulation(make_charter(3, ceiling_s=6.0), seed=4)
-        for number in range(3):
-            await sim.start(number)
-        await sim.until_round(2)
-        for number in (1, 2):
-            sim.kill(number)
-        await asyncio.sleep(3600)
-        assert max(event.attempt for event in sim.peers[0].of(events.AttemptStarted)) <= 5
-        began_s = asyncio.get_running_loop().time()
-        await sim.start(1)
-        await sim.until_round(sim.committed(0) + 1, 0, 1)
-        assert asyncio.get_running_loop().time() - began_s < 40.0
-        await sim.finish()
-        sim.check()
-
-    run_virtual(main())
-
-
 # --- available --------------------------------------------------------------------------------------------------------
 
 
