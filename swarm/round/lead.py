@@ -333,8 +333,8 @@ class _Leader:
         asked_witnesses = False
         while True:
             for guest in guests:
-                is_new = guest.vote is not None and guest.peer not in votes.keys() | silent
-                if is_new and guest.vote is not None and self._is_vote(guest, held.digest):
+                is_new = guest.peer not in votes and guest.peer not in silent
+                if guest.vote is not None and is_new and self._is_vote(guest, held.digest):
                     votes[guest.peer] = guest.vote
             is_again = roster.ballot < self._ballot
             if not asked_witnesses and (is_again or roster.voices.is_majority(votes)):
