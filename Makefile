@@ -11,7 +11,7 @@ export PYTHONHASHSEED ?= 0
 
 setup: $(READY)
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt swarm/vector/_kernels.c
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Tapestry needs Python 3.11 to 3.13: make PYTHON=python3.12 setup")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "venv is missing: apt-get install python3-venv"; exit 1; }
 	@echo "setting up $(VENV) (a few minutes, once)"

@@ -6,9 +6,11 @@ import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
+from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import swarm
 from peers.doctor import cgroup
 from peers.doctor.finding import Finding, good, note, wrong
 
@@ -28,7 +30,7 @@ _TIME_ERROR = 5
 
 def all_findings(state: Path) -> list[Finding]:
     """Every check of this file, in the order in which a person would mend what they find."""
-    return [libraries(), memory(), disk(state), descriptors(), clock_keeping(), accelerator()]
+    return [libraries(), codec_loops(), memory(), disk(state), descriptors(), clock_keeping(), accelerator()]
 
 
 def libraries() -> Finding:
@@ -40,6 +42,15 @@ def libraries() -> Finding:
         except PackageNotFoundError:
             return wrong("libraries", f"{name} is not installed", "run `make setup` in Tapestry's folder")
     return good("libraries", ", ".join(found))
+
+
+def codec_loops() -> Finding:
+    """Whether `swarm/vector/_kernels.c` was compiled when Tapestry was installed; found, not imported."""
+    folder = Path(swarm.__file__).parent / "vector"
+    if any((folder / f"_kernels{suffix}").exists() for suffix in EXTENSION_SUFFIXES):
+        return good("codec", "its loops are compiled")
+    remedy = "install a C compiler and Python's headers (apt-get install gcc python3-dev), then Tapestry again"
+    return note("codec", "its loops run in torch, which takes about twice the processor time", remedy)
 
 
 def memory() -> Finding:

@@ -4,6 +4,7 @@ Shared by the codecs; knows none of them.
 """
 
 import numpy as np
+import numpy.typing as npt
 
 from swarm.errors import ProtocolError
 from swarm.vector.grid import Vector
@@ -11,6 +12,13 @@ from swarm.vector.grid import Vector
 MAX_MAGNITUDE = 2.0**100
 """Largest absolute value that may travel: 255 peers at weight 2**20 still sum to a finite float32."""
 
+MIN_SCALE_BITS = 0x0080
+"""The smallest normal bfloat16. A block's scale that rounds to less is written as zero: its inverse could overflow."""
+
+Codes = npt.NDArray[np.int8]
+"""One code per element, unpacked."""
+ScaleBits = npt.NDArray[np.uint16]
+"""One bfloat16 per block, as its bits."""
 Buffer = bytes | bytearray | memoryview
 """Encoded bytes as a reader takes them."""
 

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from swarm.errors import ProtocolError
-from swarm.vector.blocks import BlockCodec, Codes
+from swarm.vector.blocks import BlockCodec
+from swarm.vector.bounds import Codes
 
 _LIFT = np.uint8(16)
 """Moves a code to the high half of its byte. numpy multiplies bytes twelve times as fast as it shifts them left."""

@@ -3,7 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from swarm.vector.blocks import BlockCodec, Codes
+from swarm.vector.blocks import BlockCodec
+from swarm.vector.bounds import Codes
 
 
 class Int8Block(BlockCodec):

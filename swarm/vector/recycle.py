@@ -37,7 +37,10 @@ def _put_back(free: list[mmap.mmap], memory: mmap.mmap) -> None:
 
 
 def _pages(size_bytes: int) -> mmap.mmap:
-    memory = mmap.mmap(-1, max(size_bytes, 1))
+    if not hasattr(mmap, "MAP_PRIVATE"):
+        return mmap.mmap(-1, max(size_bytes, 1))
+    # Shared memory, which is Python's default, has no huge pages on most systems.
+    memory = mmap.mmap(-1, max(size_bytes, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         memory.madvise(mmap.MADV_HUGEPAGE)
     return memory
