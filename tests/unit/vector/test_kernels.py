@@ -1,7 +1,9 @@
 """The compiled loops beside the plain ones, bit for bit, and what they do with sizes that do not go together."""
 
 import shutil
+import sysconfig
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
