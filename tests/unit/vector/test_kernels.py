@@ -45,10 +45,9 @@ def bits_of(array: npt.NDArray[np.float32]) -> bytes:
     return (array + np.float32(0)).tobytes()  # one zero
 
 
-def test_they_are_compiled_where_there_is_a_compiler() -> None:
-    assert ARE_COMPILED or shutil.which("cc") is None, (
-        "make setup compiles swarm/vector/_kernels.c; it must have failed"
-    )
+def test_they_are_compiled_where_that_is_possible() -> None:
+    is_possible = shutil.which("cc") is not None and (Path(sysconfig.get_path("include")) / "Python.h").exists()
+    assert ARE_COMPILED or not is_possible, "installing compiles swarm/vector/_kernels.c; it must have failed"
 
 
 @pytest.mark.parametrize("limit", [127, 7])
