@@ -31,7 +31,8 @@ def _is_void(ctx: Context, value: bytes, votes: Mapping[PeerId, wire.Accepted], 
     one that proposed such a value again could take it past those who were not there to refuse it.
     """
     electorate = ctx.electorate
-    if electorate.may_thin or isinstance(ctx.run.charter.quality, NoFloor):
+    made, _ = ctx.head.mark.read(ctx.run, value)
+    if electorate.may_thin or isinstance(ctx.run_of(made).charter.quality, NoFloor):
         return False
     return not may_be_decided(value, votes, promised & electorate.voters, electorate)
 

@@ -32,7 +32,7 @@ from swarm.state.archive import Archive
 from swarm.state.chain import load_restarts, news_of
 from swarm.state.electorate import Electorate
 from swarm.state.head import Head
-from swarm.state.records import Value, kept_rules, round_of, value_digest
+from swarm.state.records import Value, kept_rules, round_of, rules_after, value_digest
 from swarm.state.restarts import read_restarts
 from swarm.state.roster import Roster, read_roster
 from swarm.state.run import Run
@@ -288,6 +288,14 @@ class Context:
     @property
     def is_behind(self) -> bool:
         return self.news.known_head >= self.round or self.news.better is not None
+
+    def run_of(self, value: Value) -> Run:
+        """The run under the rules that a value which follows this head was made under: those in force may be newer.
+
+        Raises:
+            ProtocolError: a document in it is not good, or it says something else than follows.
+        """
+        return self.run.under(rules_after(self.head.rules, value))
 
     def value_with(self, round_number: int, digest: bytes) -> tuple[Value, Roster] | None:
         """A value this peer has voted for in the open round or seen committed, by its digest."""

@@ -269,7 +269,7 @@ class _Leader:
         if not any(any(bitmap) for bitmap in contributors):
             raise ProtocolError("nobody gave an update")
         check_contributors(ctx.run, roster, contributors)
-        check_counted(ctx, roster, contributors)
+        check_counted(ctx, ctx.run, roster, contributors)
         if not self._could_go_on(roster):
             raise ProtocolError("too many of this roster were lost on the way to commit anything after it")
         encoded = [result.data for result in results]

@@ -128,7 +128,8 @@ async def candidate(ctx: Context, encoded: bytes, holders: Sequence[PeerId], sco
     """
     value, roster = ctx.head.mark.read(ctx.run, encoded)
     digest = value_digest(encoded)
-    check_sums(ctx, value, roster)
+    run = ctx.run_of(value)
+    check_sums(ctx, run, value, roster)
     if value.is_rejected:
         return Candidate(encoded, digest, value, (), unchanged(ctx.head))
     if scored is not None and (scored.chunk_digests, scored.successor.state_digest, scored.successor.ranges) == (
@@ -138,7 +139,7 @@ async def candidate(ctx: Context, encoded: bytes, holders: Sequence[PeerId], sco
     ):
         return Candidate(encoded, digest, value, scored.results, scored.successor)
     results = await complete(
-        run=ctx.run,
+        run=run,
         value=value,
         digest=digest,
         reduction=ctx.reduction,

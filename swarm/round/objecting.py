@@ -33,8 +33,9 @@ async def hear_members(ctx: Context, ballot: wire.Ballot, asked_s: float, encode
         ProtocolError: this peer votes for no such value.
     """
     value, roster = ctx.head.mark.read(ctx.run, encoded)
-    if roster.ballot == ballot and not isinstance(ctx.run.charter.quality, NoFloor):
-        floor_s = ctx.run.charter.deadlines.floor_s
+    charter = ctx.run_of(value).charter
+    if roster.ballot == ballot and not isinstance(charter.quality, NoFloor):
+        floor_s = charter.deadlines.floor_s
         until_s = max(asked_s + floor_s, monotonic_s() + _ON_ITS_WAY * floor_s)
         while ctx.heard.unheard(roster, value) and (left_s := until_s - monotonic_s()) > 0:
             await ctx.seats.changed.wait_within(left_s)
@@ -49,7 +50,7 @@ def objection(ctx: Context, ballot: wire.Ballot, encoded: bytes) -> str | None:
     value, roster = ctx.head.mark.read(ctx.run, encoded)
     accepted = ctx.acceptor.accepted_in(ctx.round)
     is_voted = accepted is not None and accepted.value == encoded
-    if isinstance(ctx.run.charter.quality, NoFloor) or is_voted or not stands(roster.ballot, ballot):
+    if isinstance(ctx.run_of(value).charter.quality, NoFloor) or is_voted or not stands(roster.ballot, ballot):
         return None
     return _fault(ctx, ballot, value, roster, value_digest(encoded))
 
@@ -58,7 +59,7 @@ def _fault(ctx: Context, ballot: wire.Ballot, value: Value, roster: Roster, dige
     is_its_own = roster.ballot.leader == ballot.leader
     if is_its_own and ctx.me in roster.index and not ctx.heard.was_put(value):
         return "a proposal of a base that its leader has not put to the members"
-    left_out = ctx.heard.left_out(ctx.run, roster, value)
+    left_out = ctx.heard.left_out(ctx.run_of(value), roster, value)
     if left_out:
         return f"a proposal whose outcome would be the other one with the votes of {', '.join(left_out)}"
     return "a proposal that this peer has objected to before" if digest in ctx.heard.objected else None

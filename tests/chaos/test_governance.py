@@ -2,11 +2,13 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
 from swarm import events
 from swarm.charter.epochs import Rules
 from swarm.errors import PassportError
+from swarm.identity.peer_id import PeerId
 from swarm.net.memory import run_virtual
 from swarm.round.ruling import told_documents
 from swarm.state.chain import last_mark
@@ -170,6 +172,47 @@ def test_a_passport_that_expires_within_a_group_serves_until_the_group_ends_and_
         assert short.engine is not None
         ended = [task.exception() for task in short.engine.keeping if task.done()]
         assert any(isinstance(error, PassportError) and "expired" in str(error) for error in ended)
+        sim.check()
+        await sim.finish()
+
+    run_virtual(main())
+
+
+def test_a_value_that_has_votes_is_judged_by_the_rules_it_was_made_under() -> None:
+    """Two of three vote and all die. One of them and the third come back, and both hold stricter rules by now."""
+
+    async def main() -> None:
+        sim = Simulation(make_charter(3, members=3), seed=7)
+        genesis = sim.run_info.rules
+        for number in range(3):
+            await sim.start(number)
+        await sim.until_round(2)
+        numbers = {peer.id: number for number, peer in sim.peers.items()}
+        opened = max(map(sim.committed, sim.peers)) + 1
+        proposed: list[int] = []
+        voted = asyncio.Event()
+
+        def on_frame(source: PeerId, target: PeerId, frame: bytes) -> None:
+            message = msgspec.msgpack.decode(frame)
+            if message["t"] == "Propose" and not proposed and sim.committed(numbers[source]) == opened - 1:
+                proposed.extend((numbers[source], numbers[target]))
+                sim.kill(numbers[target])  # it has voted for nothing, and what it reduced is gone
+            elif message["t"] == "CastVote" and proposed and not voted.is_set():
+                for number in {numbers[source], proposed[0]}:
+                    sim.kill(number)
+                voted.set()
+
+        sim.network.on_frame = on_frame
+        async with asyncio.timeout(60):
+            await voted.wait()
+        leader, third = proposed
+        stricter = amendment(genesis, MEMBER_KEYS[:3], reduce={"max_rms": 1e-9})
+        for number in proposed:
+            await drop(sim, number, stricter)
+            await sim.start(number)
+        await sim.until_round(opened, leader, third, within_s=120)
+        assert sim.decided(third, opened).value.epoch == 0
+        assert {in_force(sim, number).charter.reduce.max_rms for number in proposed} == {1e-9}
         sim.check()
         await sim.finish()
 

@@ -13,6 +13,7 @@ from swarm.round.secure.stage import Stage
 from swarm.sovereignty.reasons import Reason
 from swarm.state.records import Value
 from swarm.state.roster import Roster
+from swarm.state.run import Run
 from swarm.vector.grid import Vector
 from swarm.vector.secure_codes import pack_ranges
 
@@ -78,19 +79,23 @@ def current_ranges(ctx: Context) -> bytes:
     return b"" if ctx.run.secure is None else pack_ranges(_ranges(ctx))
 
 
-def check_counted(ctx: Context, roster: Roster, contributors: Sequence[bytes]) -> None:
-    """Refuses contributors that are not exactly the givers of a roster's secure sums. Raises ProtocolError."""
-    if ctx.run.secure is None:
+def check_counted(ctx: Context, run: Run, roster: Roster, contributors: Sequence[bytes]) -> None:
+    """Refuses contributors that are not exactly the givers of a roster's secure sums, under the rules of `run`.
+
+    Raises:
+        ProtocolError: others were counted.
+    """
+    if run.secure is None:
         return
-    plan = Plan(roster, ctx.run.grid.chunks, ctx.run.charter.reduce.levels, ctx.run.least_members)
-    givers = circles_of(ctx.run, roster, plan, _ranges(ctx)).givers
+    plan = Plan(roster, run.grid.chunks, run.charter.reduce.levels, run.least_members)
+    givers = circles_of(run, roster, plan, _ranges(ctx)).givers
     if set(contributors) != {roster.bitmap(givers)}:
         raise ProtocolError("chunks that are not the sums of all that gave to a secure sum")
 
 
-def check_sums(ctx: Context, value: Value, roster: Roster) -> None:
+def check_sums(ctx: Context, run: Run, value: Value, roster: Roster) -> None:
     """Refuses a value that says anything else of its secure sums than follows. Raises ProtocolError."""
-    check_counted(ctx, roster, value.contributors)
+    check_counted(ctx, run, roster, value.contributors)
     if value.is_rejected and value.ranges != current_ranges(ctx):
         raise ProtocolError("a rejected round that changes the ranges of secure sums")
 
