@@ -15,6 +15,7 @@ $(READY): pyproject.toml constraints.txt swarm/vector/_kernels.c
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Tapestry needs Python 3.11 to 3.13: make PYTHON=python3.12 setup")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "venv is missing: apt-get install python3-venv"; exit 1; }
 	@echo "setting up $(VENV) (a few minutes, once)"
+	@rm -f swarm/vector/_kernels*.so
 	$(BIN)/pip install --quiet --constraint constraints.txt setuptools torch==2.13.0
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
 	@touch $@
@@ -88,4 +89,4 @@ demo: setup ## three regions train one shared model on this machine
 	$(BIN)/tapestry demo --out out/demo
 
 clean: ## removes what the targets made, except the cache of texts
-	rm -rf $(VENV) out .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) swarm/vector/_kernels*.so out .pytest_cache .ruff_cache .hypothesis build *.egg-info

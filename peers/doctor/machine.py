@@ -49,7 +49,7 @@ def codec_loops() -> Finding:
     folder = Path(swarm.__file__).parent / "vector"
     if any((folder / f"_kernels{suffix}").exists() for suffix in EXTENSION_SUFFIXES):
         return good("codec", "its loops are compiled")
-    remedy = "install a C compiler and Python's headers (apt-get install gcc python3-dev), then Tapestry again"
+    remedy = "install a C compiler and Python's headers (apt-get install gcc python3-dev), then `make clean setup`"
     return note("codec", "its loops run in torch, which takes about twice the processor time", remedy)
 
 

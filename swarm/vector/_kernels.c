@@ -1,7 +1,7 @@
 /* The inner loops of blockwise quantisation, each in one pass: what kernels.py promises, as a CPython extension module.
  *
- * Optional. Where no compiler was at hand when the package was installed, plain_kernels.py does the same, bit for bit
- * but for values half-way between two codes. No function here knows a codec's layout, or fails for any content.
+ * Optional. Where no compiler was at hand when the package was installed, plain_kernels.py does the same. No function
+ * here knows a codec's layout, or fails for any content.
  *
  * Built with contraction off (see pyproject.toml), so a product is rounded before it is added, on every CPU.
  */
@@ -34,7 +34,7 @@ static inline float as_float(int32_t bits)
 /* Where the scales of a slice, or its codes, are no encoder's. */
 enum verdict { SOUND, BAD_SCALE, BAD_CODE, ZERO_SCALE_WITH_CODES };
 
-static const int32_t MIN_SCALE_BITS = 0x0080; /* the smallest normal bfloat16 */
+static const uint16_t MIN_SCALE_BITS = 0x0080; /* the smallest normal bfloat16 */
 
 static inline float scale_of(uint16_t bits) { return as_float((int32_t)((uint32_t)bits << 16)); }
 
@@ -53,9 +53,9 @@ VECTORISED static float scales(const int32_t *restrict values, size elements, si
             top = magnitude > top ? magnitude : top;
         }
         const float scale = as_float(top) / limit;
-        int32_t bits;
+        uint32_t bits;
         memcpy(&bits, &scale, sizeof bits);
-        bits = (bits + 0x8000) >> 16;
+        bits = (bits + 0x8000u) >> 16;
         bits_K[start / block] = (uint16_t)(bits < MIN_SCALE_BITS ? 0 : bits);
         largest = top > largest ? top : largest;
     }
@@ -156,13 +156,18 @@ static void release(Arguments *arguments)
         PyBuffer_Release(&arguments->views[i]);
 }
 
-/* Whether buffer `index` holds `items` items of `width` bytes, else sets a ValueError. */
+/* Whether buffer `index` holds `items` items of `width` bytes where such items may lie, else sets a ValueError. */
 static int holds(const Arguments *arguments, int index, size items, size width)
 {
-    if (arguments->views[index].len == items * width)
+    const Py_buffer *view = &arguments->views[index];
+    if ((uintptr_t)view->buf % (uintptr_t)width != 0) {
+        PyErr_Format(PyExc_ValueError, "buffer %d is not aligned to its items of %zd bytes", index, width);
+        return 0;
+    }
+    if (view->len % width == 0 && view->len / width == items)
         return 1;
-    PyErr_Format(PyExc_ValueError, "buffer %d has %zd bytes where %zd items of %zd are needed", index,
-                 arguments->views[index].len, items, width);
+    PyErr_Format(PyExc_ValueError, "buffer %d has %zd bytes where %zd items of %zd are needed", index, view->len, items,
+                 width);
     return 0;
 }
 
@@ -174,7 +179,7 @@ static int has_block(const Arguments *arguments)
     return 0;
 }
 
-static size blocks_of(size elements, size block) { return (elements + block - 1) / block; }
+static size blocks_of(size elements, size block) { return elements / block + (elements % block != 0); }
 
 static int holds_scales(const Arguments *arguments, int index, size elements)
 {

@@ -26,6 +26,8 @@ from swarm.vector.kernels import kernels
 
 _SCALE = np.dtype("<u2")
 """A scale on the wire: the upper half of a float32, read as an unsigned integer."""
+_SUMMED_ELEMENTS = 262_144
+"""Squares added up in float32; more would lose digits."""
 
 
 class BlockCodec(ABC):
@@ -51,7 +53,8 @@ class BlockCodec(ABC):
         return self._blocks(elements) * _SCALE.itemsize + self._code_bytes(elements)
 
     def encode(self, values_N: Vector, lost_N: Vector | None = None) -> bytes:
-        assert lost_N is None or lost_N.shape == values_N.shape, (lost_N.shape, values_N.shape)
+        assert values_N.dtype == np.float32, values_N.dtype
+        assert lost_N is None or (lost_N.shape, lost_N.dtype) == (values_N.shape, values_N.dtype), lost_N
         bits_K = np.empty(self._blocks(values_N.size), np.uint16)
         # NaN fails the comparison as well
         if not kernels.scales(values_N, self._block, bits_K, self._limit) <= MAX_MAGNITUDE:
@@ -79,8 +82,11 @@ class BlockCodec(ABC):
         # Each value is at most its block's largest, which costs next to nothing to know and nearly always settles it.
         if float(np.dot(largest_K, largest_K)) * self._block <= max_rms * max_rms * elements:
             return True
-        values_N = self._decoded(data, elements)
-        return float(np.dot(values_N, values_N)) <= max_rms * max_rms * elements
+        values_N, squares = self._decoded(data, elements), 0.0
+        for start in range(0, elements, _SUMMED_ELEMENTS):
+            values_n = values_N[start : start + _SUMMED_ELEMENTS]
+            squares += float(np.dot(values_n, values_n))
+        return squares <= max_rms * max_rms * elements
 
     def decode(self, data: Buffer, elements: int) -> Vector:
         self.check(data, elements)
@@ -130,7 +136,8 @@ class BlockCodec(ABC):
         """The bits of the scales (K,) and the codes (N,) inside encoded bytes."""
         raw = np.frombuffer(data, np.uint8)
         split = self._blocks(elements) * _SCALE.itemsize
-        return raw[:split].view(_SCALE).astype(np.uint16, copy=False), self._unpack(raw[split:], elements)
+        # a copy: the bytes of a frame may begin anywhere
+        return raw[:split].copy().view(_SCALE).astype(np.uint16, copy=False), self._unpack(raw[split:], elements)
 
     def _blocks(self, elements: int) -> int:
         return -(-elements // self._block)

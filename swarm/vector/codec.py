@@ -4,7 +4,7 @@ Pure arithmetic on one slice; chunking, streams and error feedback are elsewhere
 and `int4.py`. A stranger wrote the bytes that are decoded here, so every reader checks them first, unless told that
 this process already did.
 
-Work goes through the data in tiles that stay in the cache. Codecs own scratch memory: one instance per thread.
+Codecs without blocks own scratch memory: one instance per thread.
 """
 
 from typing import Protocol
@@ -32,7 +32,7 @@ Encoded = bytes
 
 
 class Codec(Protocol):
-    """Turns slices into bytes and back. Instances hold scratch memory and belong to one thread."""
+    """Turns slices into bytes and back. An instance belongs to one thread."""
 
     @property
     def name(self) -> str:

@@ -1,7 +1,7 @@
 """The loops over all values that blockwise quantisation consists of: compiled where a compiler was at hand.
 
 `_kernels` is an extension module (`_kernels.c`) that goes through memory once per call; `plain_kernels` does the same
-with torch and numpy in several passes. Both give the same bits, but for values half-way between two codes.
+with torch and numpy in several passes. Both give the same bits, but for the codes of values half-way between two.
 
 N values or codes, K blocks of `block` of them, of which the last may be short; every array is contiguous. A scale is a
 bfloat16, as its bits: zero, or a positive normal number.

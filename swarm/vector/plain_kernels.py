@@ -81,8 +81,9 @@ def dequantise(codes_N: Codes, block: int, bits_K: ScaleBits, weight: float, out
 def accumulate(codes_N: Codes, block: int, bits_K: ScaleBits, weight: float, sum_N: Vector) -> None:
     scales_K1 = torch.from_numpy(_scales(bits_K) * np.float32(weight)).unsqueeze(1)
     for tile, blocks in _tiles(sum_N.size, block):
-        rows_RB = _rows(codes_N[tile].astype(np.float32), block)
-        _rows(sum_N[tile], block).addcmul_(rows_RB, scales_K1[blocks])
+        decoded_n = codes_N[tile].astype(np.float32)
+        _rows(decoded_n, block).mul_(scales_K1[blocks])
+        np.add(sum_N[tile], decoded_n, out=sum_N[tile])  # torch's addcmul rounds once or twice, as the CPU has it
 
 
 def _scales(bits_K: ScaleBits) -> Vector:

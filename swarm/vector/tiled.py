@@ -1,4 +1,4 @@
-"""What all codecs share: reading encoded bytes tile by tile, so that every step finds its data in the cache.
+"""What the codecs without blocks share: reading bytes tile by tile, so that every step finds its data in the cache.
 
 A codec adds its layout: how to encode, what to check, and how one tile is decoded.
 """

@@ -20,7 +20,7 @@ SIZES = [(0, 128), (1, 128), (127, 128), (128, 128), (1000, 128), (4096, 64), (7
 
 
 def values_of(elements: int) -> Vector:
-    """Gaussian at many magnitudes, with blocks of zeros, subnormal values, and halves of a scale of one."""
+    """Gaussian at many magnitudes, with blocks of zeros and subnormal values."""
     rng = np.random.default_rng(elements)
     values = rng.standard_normal(elements).astype(np.float32) * np.float32(2.0) ** rng.integers(-20, 20, elements)
     values = values.astype(np.float32)
@@ -57,12 +57,12 @@ def test_both_write_the_same(elements: int, block: int, limit: int) -> None:
     (bits, codes, lost), (plain_bits, plain_codes, plain_lost) = (quantised(by, values, block, limit) for by in BOTH)
     assert np.array_equal(bits, plain_bits)
     halfway = codes != plain_codes
-    assert halfway.mean() <= 1e-4 if elements else not halfway.any()
+    assert halfway.sum() <= max(1, elements // 10_000)
     assert np.abs(codes.astype(int) - plain_codes)[halfway].max(initial=0) <= 1
     assert bits_of(lost[~halfway]) == bits_of(plain_lost[~halfway])
 
 
-@pytest.mark.parametrize("weight", [1.0, 3.0, 2.0**20])
+@pytest.mark.parametrize("weight", [1.0, 3.0, 2.0**20 - 1])
 @pytest.mark.parametrize(("elements", "block"), SIZES)
 def test_both_read_the_same(elements: int, block: int, weight: float) -> None:
     bits, codes, _ = quantised(plain_kernels, values_of(elements), block, 127)
@@ -71,7 +71,7 @@ def test_both_read_the_same(elements: int, block: int, weight: float) -> None:
         by.dequantise(codes, block, bits, weight, out)
         by.accumulate(codes, block, bits, weight, total)
     assert bits_of(written[0]) == bits_of(written[1])
-    assert np.allclose(summed[0], summed[1], rtol=2**-23, atol=0)
+    assert bits_of(summed[0]) == bits_of(summed[1])
 
 
 @pytest.mark.parametrize("by", BOTH)
@@ -123,6 +123,9 @@ def test_sizes_that_do_not_go_together_are_refused() -> None:
     for call in calls:
         with pytest.raises(ValueError, match=r"buffer \d has \d+ bytes|a block needs"):
             call()
+    shifted = np.zeros(5, np.uint8)[1:].view(np.uint16)
+    with pytest.raises(ValueError, match="not aligned"):
+        kernels.dequantise(codes, 128, shifted, 1.0, values)
     fixed = np.zeros(256, np.float32)
     fixed.flags.writeable = False
     with pytest.raises(ValueError, match="read-only"):
