@@ -1,8 +1,8 @@
 """Whether this peer can reach a quorum at all: known from who answers after a failed attempt, never from a guess.
 
 A peer that cannot is on an island. It commits nothing, says so once with who is missing, and goes on training locally
-where the charter lets it, until a round commits here or it has caught up. Undialable electors cannot be asked and count
-as present; so does everybody while nobody was asked.
+where the charter lets it, until a round commits here or it has caught up. Electors that cannot be dialled answer by
+announcing themselves. While nobody was asked, everybody counts as present.
 """
 
 from collections.abc import Set
@@ -17,7 +17,7 @@ class Island:
     """What is known of one open round."""
 
     silent: set[PeerId] = field(default_factory=set[PeerId])
-    """Electors that did not answer when they were asked last."""
+    """Electors that did not answer when they were asked last, or are undialable and have not announced themselves."""
     is_said: bool = False
     updates: int = 0
     """Times the trainer was sent on."""

@@ -216,10 +216,13 @@ def _rejection(ctx: Context, decided: Decided, attempt: int, seconds: float) -> 
 
 async def _ask_around(ctx: Context) -> None:
     """After a failed attempt: perhaps somebody holds this round's record, or is in a later attempt of it."""
-    peers = (ctx.electorate.voters | ctx.announced().keys()) - ctx.electorate.undialable - {ctx.me}
+    announced, undialable = ctx.announced().keys(), ctx.electorate.undialable
+    peers = (ctx.electorate.voters | announced) - undialable - {ctx.me}
     few = few_of(sorted(peers), _MOST_ASKED, f"{ctx.me}/{ctx.round}/{ctx.attempt}")
     answers = await asyncio.gather(*(_ask_one(ctx, peer) for peer in few))
-    ctx.island.learn(frozenset(few), {peer for peer, answered in zip(few, answers, strict=True) if answered})
+    answered = {peer for peer, has_answered in zip(few, answers, strict=True) if has_answered}
+    hidden = (ctx.electorate.voters & undialable) - {ctx.me}
+    ctx.island.learn(hidden | frozenset(few), answered | hidden & announced)
 
 
 async def _ask_one(ctx: Context, peer: PeerId) -> bool:

@@ -111,6 +111,26 @@ def test_the_side_without_the_quorum_commits_nothing_and_says_what_to_do() -> No
     run_virtual(main())
 
 
+def test_electors_that_cannot_be_dialled_are_missed_once_they_announce_nothing() -> None:
+    async def main() -> None:
+        sim = Simulation(make_charter(5, ceiling_s=6.0), seed=2)
+        for number in range(5):
+            await sim.start(number, dialable=number < 3)
+        await sim.until_round(2)
+        for number in (2, 3, 4):
+            sim.kill(number)
+        await asyncio.sleep(60)
+        for number in (0, 1):
+            said = sim.peers[number].of(events.IslandBegan)
+            assert said and set(said[-1].missing) == {IDS[2], IDS[3], IDS[4]}
+        await sim.start(3, dialable=False)
+        await sim.until_round(sim.committed(0) + 2, 0, 1, 3)
+        sim.check()
+        await sim.finish()
+
+    run_virtual(main())
+
+
 # --- available --------------------------------------------------------------------------------------------------------
 
 
