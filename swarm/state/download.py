@@ -63,11 +63,14 @@ class Download:
         self._liars = liars
         self._sink = sink
         self._partial: Partial
+        """Opened with the leaves: until a donor has shown them, what is kept of another state stays."""
         self.leaves: tuple[bytes, ...] = ()
         """Of the state, once a donor has shown them."""
         self._checking = asyncio.Lock()
         self._pieces: Pieces | None = None
         """Known once a donor has shown the leaves."""
+        self.is_refused = False
+        """Whether a donor that could be reached does not have the state, or was busy for as long as anybody asks."""
         self._changed = Signal()
         self._giving: set[PeerId] = set()
         self._refused: set[PeerId] = set()
@@ -83,7 +86,6 @@ class Download:
 
     async def run(self, donors: Sequence[PeerId]) -> tuple[np.ndarray, ...] | None:
         """Every vector of the state; None if these donors cannot complete it."""
-        self._partial = await self._partials.open(self._target)
         await first_of(self._until_complete(), all_of(*(self._from(donor) for donor in donors)))
         return self._partial.vectors if self._is_complete else None
 
@@ -104,6 +106,7 @@ class Download:
             match await self._visit(donor):
                 case "busy":
                     await asyncio.sleep(_BUSY_PAUSE_S)
+                    self.is_refused |= monotonic_s() >= until_s
                 case "lost":
                     lost = 1 if self._received > before else lost + 1
                     await asyncio.sleep(_LOST_PAUSE_S)
@@ -157,6 +160,7 @@ class Download:
                 self._refused.add(stream.remote)
                 return "busy" if code == BUSY else "over"
             case _:
+                self.is_refused = True
                 return "over"
 
     async def _begin(self, leaves: tuple[bytes, ...]) -> None:
@@ -164,7 +168,7 @@ class Download:
         async with self._checking:
             if self._pieces is not None:
                 return
-            partial = self._partial
+            self._partial = partial = await self._partials.open(self._target)
             self.leaves = leaves
             if partial.is_from_disk:
                 for index in range(len(leaves)):
