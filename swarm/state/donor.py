@@ -27,6 +27,8 @@ BUSY = "busy"
 """Code of the refusal that asks a newcomer to come again a little later."""
 MAX_NEWCOMERS = 4
 """Downloads served at once; each holds one piece of memory in flight."""
+TELL_EVERY_S = 10.0
+"""How often a newcomer is told that its piece waits for its turn: a slow uplink may take minutes for one."""
 HELD_STATES = 2
 """States held for downloads: each may be as much memory as this peer's own base and outer state."""
 HELD_S = 300.0
@@ -111,7 +113,7 @@ class Donor:
             for index in request.wanted:
                 vector, chunk = divmod(index, self._run.grid.chunks)
                 data = bytes(chunk_bytes(held.vectors[vector][self._run.grid.bounds(chunk)]))
-                await self._upload.turn(len(data))
+                await self._turn(stream, len(data))
                 await stream.send(wire.StateChunk(index, data))
                 await asyncio.sleep(0)
             async with asyncio.timeout(IDLE_LIMIT_S):
@@ -119,6 +121,16 @@ class Donor:
             if request.round != round_number:
                 raise ProtocolError("a request for another state than the stream's")
             _check(request.wanted, asked, len(held.leaves))
+
+    async def _turn(self, stream: AuditedStream, size_bytes: int) -> None:
+        """Returns when so many bytes may go; meanwhile the newcomer hears that this donor has not stalled."""
+        turn = asyncio.create_task(self._upload.turn(size_bytes))
+        try:
+            while not (await asyncio.wait([turn], timeout=TELL_EVERY_S))[0]:
+                await stream.send(wire.Waiting(0, 0))
+            turn.result()
+        finally:
+            turn.cancel()
 
     def _let_go(self) -> None:
         """Forgets states that nobody has asked for lately."""

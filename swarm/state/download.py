@@ -21,7 +21,7 @@ from swarm.net.audited import AuditedStream
 from swarm.net.calls import Caller
 from swarm.net.tasks import Signal, all_of, first_of
 from swarm.net.transport import StreamLostError
-from swarm.state.donor import BUSY
+from swarm.state.donor import BUSY, TELL_EVERY_S
 from swarm.state.partial import Partial, Partials, Target
 from swarm.state.pieces import Pieces
 from swarm.state.run import Run
@@ -29,7 +29,11 @@ from swarm.vector.digest import LEAF_BYTES, chunk_bytes, root_of_state, state_le
 
 _ASK_LIMIT_S = 5.0
 _STALL_LIMIT_S = 30.0
-"""How long a donor may owe a piece; before that, others take over what it owes as soon as they have nothing else."""
+"""How long a donor may be silent; before that, others take over what it owes as soon as they have nothing else."""
+_TURN_LIMIT_S = 600.0
+"""How long a donor may say that a piece has to wait for its turn (`upload.py`)."""
+_MOST_WAITS = 2 * round(_TURN_LIMIT_S / TELL_EVERY_S)
+"""How often it may say so of one piece: nobody is to be kept busy with it."""
 _BUSY_PAUSE_S = 5.0
 _BUSY_PATIENCE_S = 600.0
 """How long a newcomer asks donors that are all busy with others."""
@@ -130,7 +134,7 @@ class Download:
             self._liars.add(donor)
             self._report(donor, f"dropped as a source of the state: {error}")
         except TimeoutError:
-            self._report(donor, f"gave no piece of the state for {_STALL_LIMIT_S:.0f} s")
+            self._report(donor, "gave no piece of the state in time")
         except StreamLostError as error:
             self._report(donor, str(error))
             return "lost"
@@ -187,9 +191,9 @@ class Download:
 
         Raises:
             ProtocolError: the donor sent what it was not asked for, or what is not in the state.
+            TimeoutError: it gave nothing for too long.
         """
         assert self._pieces is not None
-        limit_bytes = 4 * self._run.grid.chunk_elements + wire.MAX_CHUNK_OVERHEAD_BYTES
         while self._pieces.left:
             wanted = self._pieces.ask(donor, monotonic_s())
             if wanted:
@@ -197,8 +201,7 @@ class Download:
             if not self._pieces.asked_of(donor):
                 await self._changed.wait_within(_LOOK_EVERY_S)
                 continue
-            async with asyncio.timeout(_STALL_LIMIT_S):
-                piece = await stream.receive(wire.StateChunk, limit_bytes)
+            piece = await self._next_piece(stream)
             self._received += len(piece.data)
             self._check(donor, piece)
             if self._pieces.arrived(donor, piece.index, monotonic_s()):
@@ -206,6 +209,17 @@ class Download:
             self._tell(is_due=not self._pieces.left)
             if not self._pieces.left:
                 self._changed.fire()
+
+    async def _next_piece(self, stream: AuditedStream) -> wire.StateChunk:
+        """What a donor gives next. Raises TimeoutError if it falls silent, or only ever says that it waits."""
+        limit_bytes = 4 * self._run.grid.chunk_elements + wire.MAX_CHUNK_OVERHEAD_BYTES
+        until_s = monotonic_s() + _TURN_LIMIT_S
+        for _ in range(_MOST_WAITS):
+            async with asyncio.timeout(max(0.0, min(_STALL_LIMIT_S, until_s - monotonic_s()))):
+                answer = await stream.receive(wire.StateChunk | wire.Waiting, limit_bytes)
+            if isinstance(answer, wire.StateChunk):
+                return answer
+        raise TimeoutError
 
     def _check(self, donor: PeerId, piece: wire.StateChunk) -> None:
         """Refuses a piece that this donor does not owe, or that is not what its leaf says."""
