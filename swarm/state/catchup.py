@@ -70,8 +70,11 @@ class CatchUp:
         self._sink = sink
         self._received = 0
         self._start = Mark.genesis(run)
-        self._liars: set[PeerId] = set()
-        """Donors that sent a piece, or leaves, of another state than they were asked for."""
+        self._liars = set(partials.liars)
+        """Donors that sent a piece, or leaves, of another state than they were asked for.
+
+        Who showed other leaves is asked again next time: it may stand on another chain, and this peer may go over.
+        """
         self._refused: dict[PeerId, str] = {}
         """What donors said that would not even say where they stand."""
 

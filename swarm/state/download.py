@@ -47,6 +47,10 @@ _LOOK_EVERY_S = 1.0
 """How often a donor with nothing to give looks whether another one's piece is late."""
 
 
+class _LieError(ProtocolError):
+    """A piece that is not in the leaves which its donor has shown: no change of chains explains it."""
+
+
 class Download:
     """One download of `target`. What it has got so far stays in `partials` if it fails."""
 
@@ -132,6 +136,8 @@ class Download:
             await self._take(donor, stream)
         except ProtocolError as error:
             self._liars.add(donor)
+            if isinstance(error, _LieError):
+                self._partials.distrust(donor)
             self._report(donor, f"dropped as a source of the state: {error}")
         except TimeoutError:
             self._report(donor, "gave no piece of the state in time")
@@ -225,10 +231,10 @@ class Download:
         """Refuses a piece that this donor does not owe, or that is not what its leaf says."""
         assert self._pieces is not None
         if piece.index not in self._pieces.asked_of(donor):
-            raise ProtocolError(f"it sent piece {piece.index}, which it was not asked for")
+            raise _LieError(f"it sent piece {piece.index}, which it was not asked for")
         vector, chunk = divmod(piece.index, self._run.grid.chunks)
         if state_leaf(vector, chunk, piece.data) != self.leaves[piece.index]:
-            raise ProtocolError(f"it sent a piece {piece.index} that is not what its leaf says")
+            raise _LieError(f"it sent a piece {piece.index} that is not what its leaf says")
 
     def _tell(self, *, is_due: bool) -> None:
         """Shows how far the download is, now and then."""

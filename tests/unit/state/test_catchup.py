@@ -427,3 +427,36 @@ def test_what_was_begun_makes_way_when_its_donor_is_gone_for_good_and_another_ha
         assert_is(caught.head, CHAIN[2].after)  # round 2 was downloaded, and round 3 replayed
 
     run_virtual(main())
+
+
+@pytest.mark.parametrize(
+    ("liar", "is_asked_again"),
+    [
+        ("bends a piece", False),
+        ("sends a piece far away", False),
+        ("swaps leaves", True),
+        ("gives too few leaves", True),
+    ],
+)
+def test_who_lied_about_a_piece_is_not_asked_again_and_who_stands_on_another_chain_is(
+    liar: str, is_asked_again: bool
+) -> None:
+    """The second try is of the same process; the wrong leaves of the first may be those of another chain."""
+
+    async def main() -> None:
+        times = 0
+
+        async def lie(stream: AuditedStream, request: wire.Request) -> bool:
+            nonlocal times
+            times += isinstance(request, wire.GetState)
+            return await LIARS[liar](stream, request)
+
+        crowd = Crowd(RUN, CHAIN)
+        bad, good = await crowd.add(50, lie), await crowd.add(51)
+        with pytest.raises(NetworkError):
+            await crowd.catch_up([bad])
+        first = times
+        assert_is((await crowd.catch_up([bad, good])).head, CHAIN[2].after)
+        assert (times > first) == is_asked_again
+
+    run_virtual(main())
