@@ -35,6 +35,8 @@ _ASK_LIMIT_S = 5.0
 _STALL_LIMIT_S = 10.0
 _SLOWEST_BYTES_PER_S = 500_000.0
 """Whoever gives the means of a round more slowly than this leaves the rest of them to the next donor."""
+_SILENCE_PAUSE_S = 4.0
+"""Before giving up where nobody answers: as long as it takes to lose a donor's streams."""
 _MOST_LOOKS = 5
 """A swarm whose rounds are quicker than a look is not chased for ever: its leader hands over the last records."""
 
@@ -68,8 +70,11 @@ class CatchUp:
         self._sink = sink
         self._received = 0
         self._start = Mark.genesis(run)
-        self._liars: set[PeerId] = set()
-        """Donors that sent a piece, or leaves, of another state than they were asked for."""
+        self._liars = set(partials.liars)
+        """Donors that sent a piece, or leaves, of another state than they were asked for.
+
+        Who showed other leaves is asked again next time: it may stand on another chain, and this peer may go over.
+        """
         self._refused: dict[PeerId, str] = {}
         """What donors said that would not even say where they stand."""
 
@@ -113,9 +118,13 @@ class CatchUp:
             replayed = await self._replay(head, decided)
             if replayed is not None:
                 return CaughtUp(replayed, True, self._received)
+        begun = self._partials.target()
+        if furthest is None and not decided and begun is not None and begun.round > mark.round:
+            await asyncio.sleep(_SILENCE_PAUSE_S)  # whoever tries again has a number of tries, not a time
+            raise NetworkError(f"none of {len(self._donors)} peers answers{self._reasons()}")
         for at in self._targets(mark, decided):
             target = self._mark_after(mark, None if at is None else decided[at])
-            head = await self._download(target)
+            head, is_refused = await self._download(target)
             if head is not None:
                 for item in decided:
                     if item.value.round <= target.round:
@@ -123,6 +132,8 @@ class CatchUp:
                 await self._store.save_snapshot(head.round, (head.base_N, *head.outer_VN))
                 await self._partials.clear()
                 return CaughtUp(head, False, self._received)
+            if not is_refused and self._partials.target() == Target(target.round, target.state_digest):
+                break  # nobody says it is gone: an outage must not cost the pieces that are here
         raise NetworkError(f"none of {len(self._donors)} peers gave a state that its quorum signed{self._reasons()}")
 
     def _targets(self, mark: Mark, decided: Sequence[Decided]) -> list[int | None]:
@@ -242,8 +253,8 @@ class CatchUp:
         finally:
             stream.close()
 
-    async def _download(self, mark: Mark) -> Head | None:
-        """The state at `mark`; None if the donors cannot complete it."""
+    async def _download(self, mark: Mark) -> tuple[Head | None, bool]:
+        """The state at `mark`, or None if the donors cannot complete it; and whether one says that it has it not."""
         target = Target(mark.round, mark.state_digest)
         download = Download(self._run, self._caller, self._partials, target, self._liars, self._sink)
         try:
@@ -251,9 +262,9 @@ class CatchUp:
         finally:
             self._received += download.received_bytes
         if vectors is None:
-            return None
+            return None, download.is_refused
         base_N, *outer_VN = vectors
-        return Head(
+        head = Head(
             mark.round,
             mark.digest,
             mark.electorate,
@@ -263,6 +274,7 @@ class CatchUp:
             mark.rules,
             download.leaves,
         )
+        return head, False
 
     def _say(self, text: str) -> None:
         self._sink(events.Note(text=text))

@@ -169,6 +169,17 @@ def kept_mark(run: Run, load_record: Callable[[int], bytes | None], round_number
     return Mark(round_number, value_digest(record.value), electorate, value.state_digest, run.rules)
 
 
+def kept_state(run: Run, load_record: Callable[[int], bytes | None], round_number: int) -> bytes | None:
+    """The digest of the state after a round, by a record that was verified before it was saved; None without one."""
+    if round_number == 0:
+        return bytes.fromhex(run.charter.model.state_digest)
+    data = load_record(round_number)
+    try:
+        return None if data is None else wire.decode(wire.decode(data, Record).value, Value).state_digest
+    except ProtocolError:
+        return None
+
+
 def _kept_voters(
     run: Run, load_record: Callable[[int], bytes | None], round_number: int, record: Record
 ) -> Electorate | None:

@@ -16,17 +16,20 @@ from swarm.errors import ProtocolError
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
 from swarm.net.audited import AuditedStream
+from swarm.state.chain import kept_state
 from swarm.state.head import Head
 from swarm.state.run import Run
 from swarm.state.store import Store
 from swarm.state.upload import Upload
-from swarm.vector.digest import chunk_bytes, state_leaf
+from swarm.vector.digest import chunk_bytes, root_of_state, state_leaf
 
 MAX_RECORDS_PER_REQUEST = 256
 BUSY = "busy"
 """Code of the refusal that asks a newcomer to come again a little later."""
 MAX_NEWCOMERS = 4
 """Downloads served at once; each holds one piece of memory in flight."""
+TELL_EVERY_S = 10.0
+"""How often a newcomer is told that its piece waits for its turn: a slow uplink may take minutes for one."""
 HELD_STATES = 2
 """States held for downloads: each may be as much memory as this peer's own base and outer state."""
 HELD_S = 300.0
@@ -52,7 +55,8 @@ class Donor:
         self._run = run
         self._store = store
         self._upload = upload
-        self._held: dict[int, _Held] = {}
+        self._held: dict[bytes, _Held] = {}
+        """By state digest: after a change of chains a round has another state than the one that was held for it."""
         self._holding = asyncio.Lock()
         self._newcomers: dict[PeerId, asyncio.Task[None]] = {}
 
@@ -111,7 +115,7 @@ class Donor:
             for index in request.wanted:
                 vector, chunk = divmod(index, self._run.grid.chunks)
                 data = bytes(chunk_bytes(held.vectors[vector][self._run.grid.bounds(chunk)]))
-                await self._upload.turn(len(data))
+                await self._turn(stream, len(data))
                 await stream.send(wire.StateChunk(index, data))
                 await asyncio.sleep(0)
             async with asyncio.timeout(IDLE_LIMIT_S):
@@ -120,26 +124,42 @@ class Donor:
                 raise ProtocolError("a request for another state than the stream's")
             _check(request.wanted, asked, len(held.leaves))
 
+    async def _turn(self, stream: AuditedStream, size_bytes: int) -> None:
+        """Returns when so many bytes may go; meanwhile the newcomer hears that this donor has not stalled."""
+        turn = asyncio.create_task(self._upload.turn(size_bytes))
+        try:
+            while not (await asyncio.wait([turn], timeout=TELL_EVERY_S))[0]:
+                await stream.send(wire.Waiting(0, 0))
+            turn.result()
+        finally:
+            turn.cancel()
+
     def _let_go(self) -> None:
         """Forgets states that nobody has asked for lately."""
         now_s = monotonic_s()
-        self._held = {number: held for number, held in self._held.items() if held.users or now_s - held.used_s < HELD_S}
+        self._held = {digest: held for digest, held in self._held.items() if held.users or now_s - held.used_s < HELD_S}
 
     async def _hold(self, round_number: int, head: Head) -> _Held | wire.Missing | wire.Refusal:
-        """A state with its leaves, if it is here and there is room for it."""
+        """The state after a round of this peer's chain with its leaves, if it is here and there is room for it."""
+        digest = head.state_digest
+        if round_number != head.round:
+            kept = kept_state(self._run, self._store.load_record, round_number)
+            if kept is None:
+                return wire.Missing()
+            digest = kept
         async with self._holding:  # many newcomers come at once, and the state is hashed once
             self._let_go()
-            held = self._held.get(round_number)
+            held = self._held.get(digest)
             if held is None:
-                unused = [number for number, other in self._held.items() if not other.users]
+                unused = [other for other, state in self._held.items() if not state.users]
                 if len(self._held) >= HELD_STATES and not unused:
                     return wire.Refusal(BUSY, f"this peer gives {HELD_STATES} other states just now")
                 held = await self._read(round_number, head)
-                if held is None:
+                if held is None or root_of_state(held.leaves) != digest:
                     return wire.Missing()
                 if len(self._held) >= HELD_STATES:
-                    del self._held[min(unused, key=lambda number: self._held[number].used_s)]
-                self._held[round_number] = held
+                    del self._held[min(unused, key=lambda other: self._held[other].used_s)]
+                self._held[digest] = held
             held.used_s = monotonic_s()
             return held
 

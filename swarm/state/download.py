@@ -21,7 +21,7 @@ from swarm.net.audited import AuditedStream
 from swarm.net.calls import Caller
 from swarm.net.tasks import Signal, all_of, first_of
 from swarm.net.transport import StreamLostError
-from swarm.state.donor import BUSY
+from swarm.state.donor import BUSY, TELL_EVERY_S
 from swarm.state.partial import Partial, Partials, Target
 from swarm.state.pieces import Pieces
 from swarm.state.run import Run
@@ -29,7 +29,11 @@ from swarm.vector.digest import LEAF_BYTES, chunk_bytes, root_of_state, state_le
 
 _ASK_LIMIT_S = 5.0
 _STALL_LIMIT_S = 30.0
-"""How long a donor may owe a piece; before that, others take over what it owes as soon as they have nothing else."""
+"""How long a donor may be silent; before that, others take over what it owes as soon as they have nothing else."""
+_TURN_LIMIT_S = 600.0
+"""How long a donor may say that a piece has to wait for its turn (`upload.py`)."""
+_MOST_WAITS = 2 * round(_TURN_LIMIT_S / TELL_EVERY_S)
+"""How often it may say so of one piece: nobody is to be kept busy with it."""
 _BUSY_PAUSE_S = 5.0
 _BUSY_PATIENCE_S = 600.0
 """How long a newcomer asks donors that are all busy with others."""
@@ -41,6 +45,10 @@ _LEAF_OVERHEAD_BYTES = 8
 """Of a leaf in a frame."""
 _LOOK_EVERY_S = 1.0
 """How often a donor with nothing to give looks whether another one's piece is late."""
+
+
+class _LieError(ProtocolError):
+    """A piece that is not in the leaves which its donor has shown: no change of chains explains it."""
 
 
 class Download:
@@ -63,11 +71,14 @@ class Download:
         self._liars = liars
         self._sink = sink
         self._partial: Partial
+        """Opened with the leaves: until a donor has shown them, what is kept of another state stays."""
         self.leaves: tuple[bytes, ...] = ()
         """Of the state, once a donor has shown them."""
         self._checking = asyncio.Lock()
         self._pieces: Pieces | None = None
         """Known once a donor has shown the leaves."""
+        self.is_refused = False
+        """Whether a donor that could be reached does not have the state, or was busy for as long as anybody asks."""
         self._changed = Signal()
         self._giving: set[PeerId] = set()
         self._refused: set[PeerId] = set()
@@ -83,7 +94,6 @@ class Download:
 
     async def run(self, donors: Sequence[PeerId]) -> tuple[np.ndarray, ...] | None:
         """Every vector of the state; None if these donors cannot complete it."""
-        self._partial = await self._partials.open(self._target)
         await first_of(self._until_complete(), all_of(*(self._from(donor) for donor in donors)))
         return self._partial.vectors if self._is_complete else None
 
@@ -104,6 +114,7 @@ class Download:
             match await self._visit(donor):
                 case "busy":
                     await asyncio.sleep(_BUSY_PAUSE_S)
+                    self.is_refused |= monotonic_s() >= until_s
                 case "lost":
                     lost = 1 if self._received > before else lost + 1
                     await asyncio.sleep(_LOST_PAUSE_S)
@@ -125,9 +136,11 @@ class Download:
             await self._take(donor, stream)
         except ProtocolError as error:
             self._liars.add(donor)
+            if isinstance(error, _LieError):
+                self._partials.distrust(donor)
             self._report(donor, f"dropped as a source of the state: {error}")
         except TimeoutError:
-            self._report(donor, f"gave no piece of the state for {_STALL_LIMIT_S:.0f} s")
+            self._report(donor, "gave no piece of the state in time")
         except StreamLostError as error:
             self._report(donor, str(error))
             return "lost"
@@ -157,6 +170,7 @@ class Download:
                 self._refused.add(stream.remote)
                 return "busy" if code == BUSY else "over"
             case _:
+                self.is_refused = True
                 return "over"
 
     async def _begin(self, leaves: tuple[bytes, ...]) -> None:
@@ -164,7 +178,7 @@ class Download:
         async with self._checking:
             if self._pieces is not None:
                 return
-            partial = self._partial
+            self._partial = partial = await self._partials.open(self._target)
             self.leaves = leaves
             if partial.is_from_disk:
                 for index in range(len(leaves)):
@@ -183,9 +197,9 @@ class Download:
 
         Raises:
             ProtocolError: the donor sent what it was not asked for, or what is not in the state.
+            TimeoutError: it gave nothing for too long.
         """
         assert self._pieces is not None
-        limit_bytes = 4 * self._run.grid.chunk_elements + wire.MAX_CHUNK_OVERHEAD_BYTES
         while self._pieces.left:
             wanted = self._pieces.ask(donor, monotonic_s())
             if wanted:
@@ -193,8 +207,7 @@ class Download:
             if not self._pieces.asked_of(donor):
                 await self._changed.wait_within(_LOOK_EVERY_S)
                 continue
-            async with asyncio.timeout(_STALL_LIMIT_S):
-                piece = await stream.receive(wire.StateChunk, limit_bytes)
+            piece = await self._next_piece(stream)
             self._received += len(piece.data)
             self._check(donor, piece)
             if self._pieces.arrived(donor, piece.index, monotonic_s()):
@@ -203,14 +216,25 @@ class Download:
             if not self._pieces.left:
                 self._changed.fire()
 
+    async def _next_piece(self, stream: AuditedStream) -> wire.StateChunk:
+        """What a donor gives next. Raises TimeoutError if it falls silent, or only ever says that it waits."""
+        limit_bytes = 4 * self._run.grid.chunk_elements + wire.MAX_CHUNK_OVERHEAD_BYTES
+        until_s = monotonic_s() + _TURN_LIMIT_S
+        for _ in range(_MOST_WAITS):
+            async with asyncio.timeout(max(0.0, min(_STALL_LIMIT_S, until_s - monotonic_s()))):
+                answer = await stream.receive(wire.StateChunk | wire.Waiting, limit_bytes)
+            if isinstance(answer, wire.StateChunk):
+                return answer
+        raise TimeoutError
+
     def _check(self, donor: PeerId, piece: wire.StateChunk) -> None:
         """Refuses a piece that this donor does not owe, or that is not what its leaf says."""
         assert self._pieces is not None
         if piece.index not in self._pieces.asked_of(donor):
-            raise ProtocolError(f"it sent piece {piece.index}, which it was not asked for")
+            raise _LieError(f"it sent piece {piece.index}, which it was not asked for")
         vector, chunk = divmod(piece.index, self._run.grid.chunks)
         if state_leaf(vector, chunk, piece.data) != self.leaves[piece.index]:
-            raise ProtocolError(f"it sent a piece {piece.index} that is not what its leaf says")
+            raise _LieError(f"it sent a piece {piece.index} that is not what its leaf says")
 
     def _tell(self, *, is_due: bool) -> None:
         """Shows how far the download is, now and then."""

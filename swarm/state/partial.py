@@ -5,18 +5,24 @@
 The file says nothing about which pieces it has: whoever takes a download up again compares every piece with its leaf,
 so what was torn by a power cut, or changed on disk, is simply fetched again. One download is kept at a time. A disk
 that is full or broken costs only the resuming: the download goes on in memory, and that is said.
+
+Who lied about a piece is remembered here too, until the process ends.
 """
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from swarm.identity.peer_id import PeerId
 from swarm.state.run import Run
 from swarm.vector.digest import Buffer, chunk_bytes
+
+MOST_LIARS = 1000
+"""Remembered at a time, the newest; whoever has more identities than that is asked once for each."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,18 @@ class Partials:
         self._folder = folder
         self._say = say
         self._current: Partial | None = None
+        self._liars: dict[PeerId, None] = {}
+
+    @property
+    def liars(self) -> Set[PeerId]:
+        """Donors that are not asked again: they showed the right leaves and sent pieces that are not in them."""
+        return self._liars.keys()
+
+    def distrust(self, donor: PeerId) -> None:
+        """Remembers a liar."""
+        self._liars[donor] = None
+        if len(self._liars) > MOST_LIARS:
+            del self._liars[next(iter(self._liars))]
 
     def target(self) -> Target | None:
         """Of the download that was not finished; the one in memory before one on disk."""

@@ -11,7 +11,8 @@
     STATE/residual              what of this peer's updates was not delivered yet (swarm.state.checkpoints)
     STATE/spent                 the last round in which this peer revealed a self-mask (swarm.round.secure)
 
-Nothing is overwritten in place: files are written beside, synced, renamed. What cannot be read is never deleted here.
+Nothing is overwritten in place: files are written beside, synced, renamed. What cannot be read, or belongs to a chain
+that was left, is set aside as NAME.damaged: records for ever, snapshots the newest KEPT_ASIDE. Nothing here reads it.
 """
 
 import asyncio
@@ -32,6 +33,9 @@ from swarm.vector.bounds import Buffer
 KEPT_ROUNDS = 8
 KEPT_SNAPSHOTS = 2
 """One to use, and the one before it if that turns out to be damaged."""
+KEPT_ASIDE = 2
+"""Snapshots set aside that stay: a run that parts again and again would fill the disk with them."""
+_ASIDE = ".damaged"
 _OWNER_ONLY = 0o600
 
 
@@ -68,11 +72,11 @@ class Store(Protocol):
         ...
 
     def set_aside_snapshot(self, round_number: int) -> None:
-        """A snapshot that is not what it should be is kept under another name, so that a good one can be written."""
+        """A snapshot that is not what it should be makes way for a good one; the newest are kept under other names."""
         ...
 
     def set_aside_record(self, round_number: int) -> None:
-        """The same for a record."""
+        """The same for a record; all are kept."""
         ...
 
     async def save_residual(self, parts: Sequence[Buffer]) -> None: ...
@@ -188,6 +192,7 @@ class DiskStore:
 
     def set_aside_snapshot(self, round_number: int) -> None:
         _set_aside(self.folder / "snapshots" / _name(round_number))
+        _remove_old_aside(self.folder / "snapshots")
 
     def set_aside_record(self, round_number: int) -> None:
         _set_aside(self.folder / "records" / _name(round_number))
@@ -336,4 +341,12 @@ def _vector_name(number: int) -> str:
 def _set_aside(path: Path) -> None:
     with told(path):
         if path.exists():
-            path.rename(path.with_name(f"{path.name}.damaged"))
+            path.rename(path.with_name(f"{path.name}{_ASIDE}"))
+
+
+def _remove_old_aside(folder: Path) -> None:
+    """Leaves those written last."""
+    with told(folder):
+        aside = [path for path in folder.glob(f"*{_ASIDE}") if path.stem.isdecimal()]
+        for path in sorted(aside, key=lambda path: (path.stat().st_mtime, path.name), reverse=True)[KEPT_ASIDE:]:
+            path.unlink(missing_ok=True)

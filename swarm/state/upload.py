@@ -5,6 +5,7 @@ much slower as it takes; a tenth keeps that far below the fifth that a round may
 forward in a swarm whose rounds follow each other without a pause. Knows no streams and no pieces.
 """
 
+import asyncio
 from collections.abc import Callable
 
 from swarm import events
@@ -54,9 +55,14 @@ class Upload:
         if not self._is_yielding:
             return
         rate = SHARE * (self._up_bps() or _UNMEASURED_BPS) / 8
-        self._free_s = until_s = max(monotonic_s(), self._free_s) + size_bytes / rate
-        while self._is_yielding and (left_s := until_s - monotonic_s()) > 0:
-            await self._changed.wait_within(left_s)
+        cost_s = size_bytes / rate
+        self._free_s = until_s = max(monotonic_s(), self._free_s) + cost_s
+        try:
+            while self._is_yielding and (left_s := until_s - monotonic_s()) > 0:
+                await self._changed.wait_within(left_s)
+        except asyncio.CancelledError:
+            self._free_s -= cost_s  # whoever comes and goes again and again costs the others nothing
+            raise
 
 
 def free_upload() -> Upload:

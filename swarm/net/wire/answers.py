@@ -51,7 +51,10 @@ class Status(Frame, frozen=True):
 
 
 class Waiting(Frame, frozen=True):
-    """The leader is alive and still collecting, reducing or counting."""
+    """The leader is alive and still collecting, reducing or counting.
+
+    From a donor, with zeros: the next piece of the state waits for its turn on the uplink.
+    """
 
     joined: int
     expected: int

@@ -366,3 +366,97 @@ def test_at_most_so_many_missed_rounds_cost_their_means_and_more_cost_a_state(mi
             assert not caught.replayed and caught.bytes_received == records + state_bytes
 
     run_virtual(main())
+
+
+@pytest.mark.parametrize("cut_s", [1.0, 6.0, 12.0, 20.0])
+def test_an_outage_costs_a_download_nothing_that_it_had(cut_s: float) -> None:
+    newest = CHAIN[2].after
+    target = Target(3, newest.state_digest)
+    pieces = [
+        chunk_bytes(vector_N[RUN.grid.bounds(chunk)])
+        for vector_N in (newest.base_N, *newest.outer_VN)
+        for chunk in range(RUN.grid.chunks)
+    ]
+    crowd, donors, cuts = Crowd(RUN, CHAIN), list[PeerId](), list[PeerId]()
+
+    async def cut_once(stream: AuditedStream, request: wire.Request) -> bool:
+        """Everybody is out of reach for a while once the state has been asked for."""
+        if not isinstance(request, wire.GetState) or cuts:
+            return False
+        cuts.append(stream.remote)
+        crowd.network.partition([ME.peer_id], donors)
+        asyncio.get_running_loop().call_later(cut_s, crowd.network.heal)
+        return True
+
+    async def main() -> None:
+        donors.extend([await crowd.add(50, cut_once), await crowd.add(51, cut_once)])
+        partial = await crowd.partials.open(target)
+        for index in range(len(pieces) - 1):
+            await crowd.partials.keep(partial, index, pieces[index])
+        for _ in range(10):
+            try:
+                caught = await crowd.catch_up(donors)
+                break
+            except NetworkError:
+                assert crowd.partials.target() == target
+                await asyncio.sleep(1.0)
+        else:
+            raise AssertionError("never caught up")
+        assert_is(caught.head, newest)
+        progress = [event for event in crowd.seen if isinstance(event, events.StateProgress)]
+        assert {event.round for event in progress} == {3} and progress[0].pieces == len(pieces) - 1
+
+    run_virtual(main())
+
+
+def test_what_was_begun_makes_way_when_its_donor_is_gone_for_good_and_another_has_an_older_state() -> None:
+    async def have_no_newest(stream: AuditedStream, request: wire.Request) -> bool:
+        if isinstance(request, wire.GetState) and request.round == 3:
+            await stream.send(wire.Missing())
+            return True
+        return False
+
+    async def give_no_state(stream: AuditedStream, request: wire.Request) -> bool:
+        return isinstance(request, wire.GetState)
+
+    async def main() -> None:
+        crowd = Crowd(RUN, CHAIN)
+        partial = await crowd.partials.open(Target(3, CHAIN[2].after.state_digest))
+        await crowd.partials.keep(partial, 0, bytes(4 * RUN.grid.length(0)))
+        caught = await crowd.catch_up([await crowd.add(50, give_no_state), await crowd.add(51, have_no_newest)])
+        assert_is(caught.head, CHAIN[2].after)  # round 2 was downloaded, and round 3 replayed
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize(
+    ("liar", "is_asked_again"),
+    [
+        ("bends a piece", False),
+        ("sends a piece far away", False),
+        ("swaps leaves", True),
+        ("gives too few leaves", True),
+    ],
+)
+def test_who_lied_about_a_piece_is_not_asked_again_and_who_stands_on_another_chain_is(
+    liar: str, is_asked_again: bool
+) -> None:
+    """The second try is of the same process; the wrong leaves of the first may be those of another chain."""
+
+    async def main() -> None:
+        times = 0
+
+        async def lie(stream: AuditedStream, request: wire.Request) -> bool:
+            nonlocal times
+            times += isinstance(request, wire.GetState)
+            return await LIARS[liar](stream, request)
+
+        crowd = Crowd(RUN, CHAIN)
+        bad, good = await crowd.add(50, lie), await crowd.add(51)
+        with pytest.raises(NetworkError):
+            await crowd.catch_up([bad])
+        first = times
+        assert_is((await crowd.catch_up([bad, good])).head, CHAIN[2].after)
+        assert (times > first) == is_asked_again
+
+    run_virtual(main())

@@ -23,7 +23,7 @@ from swarm.state.store import MemoryStore
 from swarm.state.upload import SHARE, Upload, free_upload
 from swarm.vector.digest import root_of_state, state_leaf
 from tests.simulation import peer_identity
-from tests.unit.state.samples import keep, make_chain, small_charter
+from tests.unit.state.samples import keep, make_chain, make_round, small_charter
 
 RUN = Run(small_charter())
 CHAIN = make_chain(RUN, 4)
@@ -272,3 +272,38 @@ def test_newcomers_that_come_together_cost_one_hashing(monkeypatch: pytest.Monke
 
     run_virtual(main())
     assert hashed == PIECES
+
+
+@pytest.mark.parametrize("is_further", [False, True])
+def test_after_a_change_of_chains_the_state_given_is_the_new_chains(is_further: bool) -> None:
+    """Whether the head has the round that is asked for, or a snapshot; the abandoned state is held all the while."""
+
+    async def main() -> None:
+        booth = await Booth().open()
+        await booth.move_to(2)
+        earlier = await booth.ask(1, 2, 0)
+        assert await leaves_of(earlier) == HEADS[2].state_digest
+        crew = [peer_identity(number) for number in range(3)]
+        other = await make_round(RUN, HEADS[1], crew, seed=100)
+        further = await make_round(RUN, other.after, crew, seed=101)
+        await keep(booth.store, other)
+        await keep(booth.store, further)
+        booth.head = further.after if is_further else other.after
+        assert other.after.state_digest != HEADS[2].state_digest
+        assert await leaves_of(await booth.ask(2, 2)) == other.after.state_digest
+        assert await pieces_of(earlier, 1) == [0]  # what was begun goes on
+
+    run_virtual(main())
+
+
+def test_a_snapshot_that_is_not_what_its_record_says_is_not_given() -> None:
+    async def main() -> None:
+        booth = await Booth().open()
+        await booth.move_to(2)
+        await booth.store.save_snapshot(1, (HEADS[2].base_N, *HEADS[2].outer_VN))
+        assert isinstance(await answer(await booth.ask(1, 1)), wire.Missing)
+        await booth.store.save_snapshot(1, (HEADS[1].base_N, *HEADS[1].outer_VN))
+        booth.store.set_aside_record(1)
+        assert isinstance(await answer(await booth.ask(1, 1)), wire.Missing)
+
+    run_virtual(main())

@@ -15,13 +15,13 @@ from swarm.net import wire
 from swarm.net.audited import AuditedStream
 from swarm.net.memory import run_virtual
 from swarm.net.tasks import Signal
-from swarm.state.donor import BUSY
+from swarm.state.donor import BUSY, MAX_NEWCOMERS, TELL_EVERY_S
 from swarm.state.download import Download
 from swarm.state.partial import Partials, Target
 from swarm.state.run import Run
 from swarm.state.upload import SHARE, Upload
 from swarm.vector.digest import chunk_bytes, state_leaves
-from tests.simulation import make_charter
+from tests.simulation import make_charter, peer_identity
 from tests.unit.state.crowd import ME, Answer, Crowd
 from tests.unit.state.samples import make_chain
 
@@ -34,6 +34,9 @@ PIECES = len(VECTORS) * CHUNKS
 PIECE_BYTES = 4 * CHUNK_ELEMENTS
 LEAVES = state_leaves(RUN.grid, HEAD.base_N, HEAD.outer_VN)
 TARGET = Target(1, HEAD.state_digest)
+FEW = Run(make_charter(3, elements=2 * CHUNK_ELEMENTS, chunk_elements=CHUNK_ELEMENTS))
+"""Of few pieces, for donors that take long over each."""
+FEW_CHAIN = make_chain(FEW, 1)
 
 
 class PacedCrowd(Crowd):
@@ -43,9 +46,14 @@ class PacedCrowd(Crowd):
         super().__init__(RUN, CHAIN)
 
     async def add_paced(self, number: int, *, per_s: float = 10.0) -> PeerId:
-        upload = Upload(lambda: round(per_s * 8 * PIECE_BYTES / SHARE))
-        upload.see(events.RosterReady(round=2, attempt=1, leader="", peers=(), form_s=0.0))  # and that round never ends
-        return await self.add(number, upload=upload)
+        return await self.add(number, upload=capped(per_s))
+
+
+def capped(per_s: float) -> Upload:
+    """An uplink in a data phase that never ends, for so many pieces a second."""
+    upload = Upload(lambda: round(per_s * 8 * PIECE_BYTES / SHARE))
+    upload.see(events.RosterReady(round=2, attempt=1, leader="", peers=(), form_s=0.0))
+    return upload
 
 
 def piece(index: int) -> bytes:
@@ -354,5 +362,84 @@ def test_nobody_or_only_those_that_do_not_have_it() -> None:
         crowd = PacedCrowd()
         assert not await Asker(crowd).run([])
         assert not await Asker(crowd).run([await crowd.add(50, nothing)])
+
+    run_virtual(main())
+
+
+def test_a_donor_that_is_only_capped_is_not_taken_for_one_that_stalls() -> None:
+    """Every piece waits for 40 s, longer than a donor may be silent, at the only donor there is."""
+
+    async def main() -> None:
+        crowd = Crowd(FEW, FEW_CHAIN)
+        began_s = monotonic_s()
+        head = FEW_CHAIN[0].after
+        target, liars = Target(1, head.state_digest), set[PeerId]()
+        download = Download(FEW, crowd.caller(), crowd.partials, target, liars, crowd.seen.append)
+        vectors = await download.run([await crowd.add(50, upload=capped(1 / 40))])
+        assert vectors is not None and vectors[0].tobytes() == head.base_N.tobytes()
+        assert monotonic_s() - began_s == pytest.approx(2 * FEW.grid.chunks * 40, rel=0.05)
+        assert crowd.lost() == {}
+
+    run_virtual(main())
+
+
+def test_four_newcomers_of_slow_donors_all_come_to_their_state() -> None:
+    """As on links that no round has measured: each of four waits for 33.6 s for a piece."""
+
+    async def main() -> None:
+        crowd = Crowd(FEW, FEW_CHAIN)
+        donor = await crowd.add(50, upload=capped(per_s=4 / 33.6))
+        target, done = Target(1, FEW_CHAIN[0].after.state_digest), list[bool]()
+
+        async def come(number: int) -> None:
+            caller, partials = crowd.caller(peer_identity(number)), Partials(FEW, None, crowd.said.append)
+            download = Download(FEW, caller, partials, target, set(), crowd.seen.append)
+            done.append(await download.run([donor]) is not None)
+
+        await asyncio.gather(*(come(60 + number) for number in range(MAX_NEWCOMERS)))
+        assert done == [True] * MAX_NEWCOMERS and crowd.lost() == {}
+
+    run_virtual(main())
+
+
+async def wait_for_ever(stream: AuditedStream, request: wire.Request) -> bool:
+    """The right leaves, and then that it is not yet the newcomer's turn, again and again."""
+    if not isinstance(request, wire.GetState):
+        return False
+    await stream.send(wire.StateIs(LEAVES))
+    while True:
+        await stream.send(wire.Waiting(0, 0))
+        await asyncio.sleep(TELL_EVERY_S)
+
+
+async def wait_without_a_pause(stream: AuditedStream, request: wire.Request) -> bool:
+    if not isinstance(request, wire.GetState):
+        return False
+    await stream.send(wire.StateIs(LEAVES))
+    while True:
+        await stream.send(wire.Waiting(0, 0))
+
+
+@pytest.mark.parametrize("answer", [wait_for_ever, wait_without_a_pause])
+def test_who_only_ever_says_that_it_waits_is_left_and_holds_up_nobody(answer: Answer) -> None:
+    async def main() -> None:
+        crowd = PacedCrowd()
+        bad, good = await crowd.add(50, answer), await crowd.add_paced(51)
+        asker = Asker(crowd)
+        assert await asker.run([bad, good])
+        assert asker.seconds < 1.1 * PIECES / 10
+        lonely = Asker(crowd, Partials(RUN, None, crowd.said.append))
+        assert not await lonely.run([bad])
+        assert lonely.seconds < 700 and "gave no piece" in crowd.lost()[bad]
+
+    run_virtual(main())
+
+
+def test_a_donor_that_says_nothing_is_left_in_time() -> None:
+    async def main() -> None:
+        crowd = PacedCrowd()
+        asker = Asker(crowd)
+        assert not await asker.run([await crowd.add(50, stop_after_the_leaves)])
+        assert asker.seconds < 35
 
     run_virtual(main())

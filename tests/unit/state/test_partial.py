@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from swarm.state.partial import Partial, Partials, Target
+from swarm.identity.peer_id import PeerId
+from swarm.state.partial import MOST_LIARS, Partial, Partials, Target
 from swarm.state.run import Run
 from swarm.vector.digest import chunk_bytes
+from tests.simulation import peer_identity
 from tests.unit.state.samples import make_chain, small_charter
 
 RUN = Run(small_charter())
@@ -139,3 +141,14 @@ def test_a_disk_that_fills_up_in_the_middle_is_said_once(tmp_path: Path, monkeyp
         assert [text for text in said if "No space left" in text] == said and len(said) == 1
 
     asyncio.run(main())
+
+
+def test_only_so_many_liars_are_remembered_and_the_newest_stay() -> None:
+    partials = Partials(RUN, None, print)
+    peers = [peer_identity(number).peer_id for number in range(2)]
+    partials.distrust(peers[0])
+    for number in range(MOST_LIARS - 1):
+        partials.distrust(PeerId(f"peer {number}"))
+    assert peers[0] in partials.liars and len(partials.liars) == MOST_LIARS
+    partials.distrust(peers[1])
+    assert peers[1] in partials.liars and peers[0] not in partials.liars and len(partials.liars) == MOST_LIARS

@@ -210,3 +210,34 @@ def test_a_write_that_was_cancelled_does_not_spoil_the_one_after_it(
 
     asyncio.run(main())
     assert store.load_record(1) == b"second"
+
+
+def test_only_the_newest_snapshots_set_aside_stay_and_every_record_does(tmp_path: Path) -> None:
+    async def main() -> None:
+        store = DiskStore(tmp_path)
+        for number in range(6, 0, -1):
+            await store.save_record(number, b"record")
+            await store.save_snapshot(number, (np.full(2, number, np.float32),))
+            os.utime(tmp_path / "snapshots" / f"{number:09d}", (100 - number, 100 - number))  # 1 was written last
+            store.set_aside_record(number)
+            store.set_aside_snapshot(number)
+        await store.save_snapshot(1, (np.ones(2, np.float32),))
+        assert store.snapshots() == [1]
+        names = sorted(os.listdir(tmp_path / "snapshots"))
+        assert names == ["000000001", "000000001.damaged", "000000002.damaged"]
+        assert len(os.listdir(tmp_path / "records")) == 6
+
+    asyncio.run(main())
+
+
+def test_what_was_set_aside_under_the_same_name_or_by_hand_is_no_hindrance(tmp_path: Path) -> None:
+    async def main() -> None:
+        store = DiskStore(tmp_path)
+        (tmp_path / "snapshots" / "mine.damaged").mkdir()
+        for _ in range(3):
+            await store.save_snapshot(1, (np.ones(2, np.float32),))
+            store.set_aside_snapshot(1)
+            store.set_aside_snapshot(1)
+        assert sorted(os.listdir(tmp_path / "snapshots")) == ["000000001.damaged", "mine.damaged"]
+
+    asyncio.run(main())

@@ -72,3 +72,17 @@ def test_an_unmeasured_link_still_gives_something() -> None:
         assert 0 < await seconds_for(upload, 1) < 30
 
     run_virtual(main())
+
+
+def test_who_goes_away_while_it_waits_is_not_waited_for() -> None:
+    async def main() -> None:
+        upload = Upload(lambda: 80 * MB)  # a piece a second
+        upload.see(ROSTER)
+        for _ in range(50):
+            waiting = asyncio.create_task(seconds_for(upload, 1))
+            await asyncio.sleep(0)
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+        assert await seconds_for(upload, 1) == pytest.approx(1.0)
+
+    run_virtual(main())
