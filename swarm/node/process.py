@@ -239,6 +239,7 @@ class Node:
         door = AuditedTransport(transport, self._ledger, gate.standing)
         caller = Caller(door, wire.Hello(run.id, passports.encode(passport)))
         relayed = Relayed(transport, caller, self._identity, run.id)
+        relayed.lost = reaching.doubt
         self._stack.push_async_callback(relayed.close)
         self._portrait = Portrait(run, self._identity)
         observatory = Observatory(
