@@ -87,12 +87,10 @@ class Reaching:
         for number in count():
             await self._until_due()
             before = self.reach
-            others = few_of(
-                [peer for peer in dict.fromkeys(askable()) if peer not in before.relays],
-                ASKED_AT_ONCE - len(before.relays),
-                f"{number}",
-            )
-            if await self.ask([*before.relays, *others]) != before:
+            # Relays of which none answered the last time come no sooner than anybody else.
+            relays = before.relays if self._answered else ()
+            others = [peer for peer in dict.fromkeys(askable()) if peer not in relays]
+            if await self.ask([*relays, *few_of(others, ASKED_AT_ONCE - len(relays), f"{number}")]) != before:
                 changed(self.reach)
         raise AssertionError("counting has no end")
 

@@ -121,6 +121,23 @@ def test_a_relay_whose_parked_stream_was_lost_is_replaced_soon_and_doubts_do_not
     run_virtual(scenario())
 
 
+def test_relays_that_are_all_gone_at_once_are_replaced_by_others() -> None:
+    async def scenario() -> None:
+        world = World()
+        changes: list[Reach] = []
+        world.says(NO)
+        gone = await world.reaching.ask(OTHERS[:MAX_RELAYS])
+        async with _Running(world.reaching.keep(lambda: OTHERS, changes.append)):
+            await asyncio.sleep(1.0)
+            for relay in gone.relays:
+                del world.answers[relay]
+            world.reaching.doubt()
+            await asyncio.sleep(6 * AGAIN_SOON_S)
+            assert changes and changes[0].relays and not {*changes[0].relays} & {*gone.relays}
+
+    run_virtual(scenario())
+
+
 class _Running:
     """A task for the length of a block."""
 
