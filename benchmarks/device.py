@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.machine import Machine, available_memory_bytes, fingerprint
 from peers.accumulation import Accumulator, Loss
-from peers.device import Choice, Device, Precision, is_out_of_memory, probe, release_memory
+from peers.device import Choice, Device, Precision, is_out_of_memory, memory_for, probe, release_memory
 from peers.trainer import causal_loss
 from swarm.charter.manifest import Training
 from swarm.clock import process_s
@@ -48,7 +48,7 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
 
     dtype: str
     micro_batch: int
-    """Sequences; 0 if not even one fits."""
+    """Sequences; 0 if a step with one does not fit."""
     is_limit: bool
     """Whether memory set it; if not, as many as were asked for fit."""
     tokens_per_s: float
@@ -79,7 +79,7 @@ def run(charter: Path | None, choice: Choice, largest: int | None, say: Callable
         largest: micro-batch to stop doubling at; the charter's batch if left out, since a trainer uses no more.
 
     Raises:
-        DeviceError: the device asked for is not there.
+        DeviceError: the device asked for is not there, or has no room for the model.
         CharterError, ModelError: the charter or its model cannot be used.
     """
     from peers.model import build
@@ -91,7 +91,8 @@ def run(charter: Path | None, choice: Choice, largest: int | None, say: Callable
     model = build(config_json)
     model.train()
     moved: Any = model
-    moved.to(device.kind)
+    with memory_for("the model", device):
+        moved.to(device.kind)
     most = largest or training.batch_size
     say(f"{device.kind}: {device.name}, {source} model")
     results: list[Throughput] = []
@@ -114,7 +115,7 @@ def run(charter: Path | None, choice: Choice, largest: int | None, say: Callable
             batch_size=training.batch_size,
         ),
         results=tuple(results),
-        optimisers=optimisers(model, device, training),
+        optimisers=optimisers(model, device),
     )
 
 
@@ -161,14 +162,19 @@ def _pace(
             step()
             _wait(device)
             steps += 1
-    except DeviceError:
-        return None  # not even one sequence
-    if shrunk:
-        return None
-    return steps * rows * training.sequence_length / (process_s() - began_s)
+        if not shrunk:
+            return steps * rows * training.sequence_length / (process_s() - began_s)
+    except (DeviceError, RuntimeError, MemoryError) as error:
+        # One sequence does not fit, or the optimiser's step.
+        if not (isinstance(error, DeviceError) or is_out_of_memory(error)):
+            raise
+    # Outside of the handler: the traceback holds on to the tensors of the failed attempt.
+    model.zero_grad(set_to_none=True)
+    release_memory()
+    return None
 
 
-def optimisers(model: Any, device: Device, training: Training) -> tuple[OptimiserFacts, ...]:
+def optimisers(model: Any, device: Device) -> tuple[OptimiserFacts, ...]:
     """AdamW as torch has it, and bitsandbytes' with 8-bit states, on the model's own parameters."""
 
     def eight_bit() -> torch.optim.Optimizer:
@@ -177,17 +183,16 @@ def optimisers(model: Any, device: Device, training: Training) -> tuple[Optimise
         return bitsandbytes.optim.AdamW8bit(model.parameters(), lr=0.0)
 
     return (
-        _optimiser("AdamW", lambda: torch.optim.AdamW(model.parameters(), lr=0.0), model, device, training),
-        _optimiser("AdamW8bit (bitsandbytes)", eight_bit, model, device, training),
+        _optimiser("AdamW", lambda: torch.optim.AdamW(model.parameters(), lr=0.0), model, device),
+        _optimiser("AdamW8bit (bitsandbytes)", eight_bit, model, device),
     )
 
 
-def _optimiser(
-    name: str, make: Callable[[], torch.optim.Optimizer], model: Any, device: Device, training: Training
-) -> OptimiserFacts:
-    tokens_BL = torch.randint(0, 256, (1, training.sequence_length + 1))
-    Accumulator(model, causal_loss, device, 1, lambda *_: None, "fp32").backward(tokens_BL)
+def _optimiser(name: str, make: Callable[[], torch.optim.Optimizer], model: Any, device: Device) -> OptimiserFacts:
     try:
+        # A step asks for gradients and not for where they come from: activations need not fit beside it.
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, 1e-3)
         optimiser = make()
         optimiser.step()
         began_s, steps = process_s(), 0
@@ -195,11 +200,12 @@ def _optimiser(
             optimiser.step()
             _wait(device)
             steps += 1
-    except (ImportError, RuntimeError, NotImplementedError, AttributeError) as error:
+    except (ImportError, RuntimeError, NotImplementedError, AttributeError, MemoryError) as error:
         # bitsandbytes chooses its kernels at the first step: what it lacks on this device shows here
         cause = "out of memory" if is_out_of_memory(error) else (str(error).splitlines() or [type(error).__name__])[0]
         return OptimiserFacts(name=name, cause=cause, state_bytes=0, step_s=0.0)
     finally:
+        model.zero_grad(set_to_none=True)
         release_memory()
     return OptimiserFacts(
         name=name, cause="", state_bytes=state_bytes(optimiser), step_s=(process_s() - began_s) / steps

@@ -25,7 +25,7 @@ def lines(document: Document) -> list[str]:
 
 def _throughput(result: Throughput, chosen: str) -> str:
     if result.micro_batch == 0:
-        return f"{result.dtype}: not even one sequence fits into memory"
+        return f"{result.dtype}: not even one sequence fits into memory with its optimiser step"
     limit = "the most that fits" if result.is_limit else "more was not asked for"
     peak = "" if result.peak_bytes is None else f", {result.peak_bytes / _GIB:.2f} GiB at the peak"
     mark = " (a peer here uses this)" if result.dtype == chosen else ""

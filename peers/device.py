@@ -7,7 +7,8 @@ trains, and torch is the only thing it needs.
 
 import gc
 import os
-from collections.abc import Set
+from collections.abc import Generator, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -95,11 +96,46 @@ def _cpu_flags() -> set[str]:
     return set()
 
 
+_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "CUDA error: out of memory",
+    "HIP error: out of memory",
+    "BLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+"""In plain RuntimeErrors: of the CPU's allocator, and of what asks an accelerator's driver itself."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed: torch has an exception for accelerators, and only a sentence for the CPU."""
+    """Whether an allocation failed: torch has an exception for most on accelerators, and sentences for the rest."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
+
+
+@contextmanager
+def memory_for(what: str, device: Device) -> Generator[None]:
+    """Makes a sentence for people of running out of memory for `what`.
+
+    Raises:
+        DeviceError: memory ran out.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise no_memory_for(what, device, error) from None
+
+
+def no_memory_for(what: str, device: Device, error: BaseException) -> DeviceError:
+    """That `what` does not fit, what to do, and torch's words for it."""
+    cause = next(iter(str(error).splitlines()), type(error).__name__)
+    other = " (--device cpu is one)" if device.kind == "cuda" else ""
+    return DeviceError(
+        f"{what} does not fit into the memory of {device.name}: this run needs a smaller model or a larger "
+        f"device{other} ({cause})"
+    )
 
 
 def release_memory() -> None:

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from peers.device import is_out_of_memory, release_memory
+
 _WINDOWS_PER_BATCH = 16
 MAX_SCORED_BYTES = 65_536
 """Of held-out text, when a new base is scored in every round: enough for a figure, and no long wait for the others."""
@@ -43,7 +45,7 @@ def bits_per_byte(model: nn.Module, text: bytes, window: int, limit_bytes: int) 
         with torch.no_grad():
             for ids_BL in _batches(data, window):
                 ids_BL = ids_BL.to(device=device, dtype=torch.int64)
-                nats += _nats(model(input_ids=ids_BL).logits, ids_BL)
+                nats += _nats_in_memory(model, ids_BL)
                 predicted += ids_BL[:, 1:].numel()
     finally:
         model.train(was_training)
@@ -56,6 +58,18 @@ def _batches(data: Tensor, window: int) -> Iterator[Tensor]:
     yield from data[:whole].view(-1, window).split(_WINDOWS_PER_BATCH)
     if len(data) - whole >= 2:
         yield data[whole:].view(1, -1)
+
+
+def _nats_in_memory(model: nn.Module, ids_BL: Tensor) -> float:
+    """Sum of -ln p over the predicted bytes; half of the windows at a time where all of them do not fit into memory."""
+    try:
+        return _nats(model(input_ids=ids_BL).logits, ids_BL)
+    except (RuntimeError, MemoryError) as error:
+        if len(ids_BL) == 1 or not is_out_of_memory(error):
+            raise
+    # Outside of the handler: the traceback holds on to the tensors of the failed attempt.
+    release_memory()
+    return sum(_nats_in_memory(model, half_bL) for half_bL in ids_BL.tensor_split(2))
 
 
 def _nats(logits_BLV: Tensor, ids_BL: Tensor) -> float:

@@ -6,7 +6,7 @@ its scratch folder, and the socket and the shared memory that its node process g
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -79,7 +79,7 @@ def train(config: TrainerConfig) -> None:
 
     import torch
 
-    from peers.device import probe
+    from peers.device import memory_for, probe
     from peers.ecosystem.reading import read_as
     from peers.ecosystem.rows import as_nameless_text
     from peers.model import build
@@ -96,7 +96,8 @@ def train(config: TrainerConfig) -> None:
     training = charter.training
     device = probe(config.device)
     model: Any = build(charter.model.config_json)
-    model.to(device.kind)  # before the optimizer takes hold of the parameters
+    with memory_for("the model", device):
+        model.to(device.kind)  # before the optimizer takes hold of the parameters
     model.train()
     shared = SharedVectors(config.shared_fd, charter.model.parameters)
     inner = torch.optim.AdamW(model.parameters(), lr=training.inner_lr, weight_decay=training.inner_weight_decay)
@@ -105,7 +106,7 @@ def train(config: TrainerConfig) -> None:
     if config.dp is not None:
         _require_plain(paths, reading)
     texts = as_nameless_text([*paths, *map(Path, config.held_out)], config.fields, Path(config.scratch))
-    score = reading.scorer(texts[len(paths) :], training.sequence_length)
+    score = _in_memory_of(device, reading.scorer(texts[len(paths) :], training.sequence_length))
     if config.dp is None:
         sampler = reading.sampler(texts[: len(paths)], training, config.seed)
         optimizer = SwarmOptimizer(model, inner, end, shared, training)
@@ -119,7 +120,8 @@ def train(config: TrainerConfig) -> None:
         end.send(SetUp(_set_up(device, "fp32", steps.at_once, training.batch_size, "under differential privacy")))
         optimizer = SwarmOptimizer(model, inner, end, shared, training)
         optimizer.score_with = score
-        train_privately(optimizer, steps, training)
+        with memory_for("a private step", device):
+            train_privately(optimizer, steps, training)
         steps.release()
     model.save_pretrained(config.export)
     reading.put_beside(Path(config.export))
@@ -170,8 +172,21 @@ def _train_plainly(
         tokens_BL = torch.from_numpy(next(batches))[: _rows_left(optimizer.tokens_left, training)]
         loss = accumulator.backward(tokens_BL)
         optimizer.report(tokens=tokens_BL.shape[0] * (tokens_BL.shape[1] - 1), loss=loss)
-        accumulator.scaler.step(optimizer)
-        accumulator.scaler.update()
+        accumulator.step(optimizer, tokens_BL)
+
+
+def _in_memory_of(device: "Device", score: Callable[[Any], float] | None) -> Callable[[Any], float] | None:
+    """The same scorer, of which running out of memory is a DeviceError."""
+    from peers.device import memory_for
+
+    if score is None:
+        return None
+
+    def scored(model: Any) -> float:
+        with memory_for("scoring a new base on held-out data", device):
+            return score(model)
+
+    return scored
 
 
 def _account(config: TrainerConfig) -> "Account":

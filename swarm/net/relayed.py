@@ -59,6 +59,8 @@ class Relayed:
         """`caller` opens streams by `below` alone."""
         self.announced: Callable[[], Mapping[PeerId, wire.Announcement]] = dict
         """Where peers say whether they can be dialled, and who their relays are; whoever knows them sets it."""
+        self.lost: Callable[[], None] = lambda: None
+        """Told when a stream parked at a relay is lost, as when the relay dies."""
         self.host = ""
         self._no_punch_until_s: dict[PeerId, float] = {}
         self._below = below
@@ -175,6 +177,7 @@ class Relayed:
                 opened = await stream.receive(wire.RelayFrom, wire.MAX_REQUEST_BYTES)
             except (StreamLostError, ProtocolError):
                 stream.close()
+                self.lost()
                 await asyncio.sleep(RETRY_S)
                 continue
             except asyncio.CancelledError:

@@ -1,4 +1,4 @@
-"""Keeps a peer in company while it takes part: dials those it hears of, remembers them, and enters the directory anew.
+"""Finds a peer company, and keeps it in company: dials those it hears of, remembers them, enters the directory anew.
 
 No peer is necessary for that, the bootstrap node included: whoever is missing in the directory is dialled again and
 again, those typed after --join, those that vote and those the address book remembers alike.
@@ -7,7 +7,7 @@ again, those typed after --join, those that vote and those the address book reme
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from multiaddr import Multiaddr
 
@@ -15,13 +15,15 @@ from swarm import events
 from swarm.errors import TapestryError
 from swarm.identity.peer_id import PeerId
 from swarm.net.addresses import parse_join_address, peer_of
-from swarm.net.kademlia import KademliaDirectory
-from swarm.net.libp2p import LibP2PTransport
 from swarm.net.transport import StreamLostError
 from swarm.node.address_book import AddressBook
 from swarm.node.engine import Engine
-from swarm.node.entry import connects
+from swarm.node.entry import by_peer, connects, in_turn
 from swarm.state.electorate import few_of
+
+if TYPE_CHECKING:
+    from swarm.net.kademlia import KademliaDirectory
+    from swarm.net.libp2p import LibP2PTransport
 
 _CONNECT_EVERY_S = 1.0
 _ENTER_EVERY_S = 5.0
@@ -35,8 +37,8 @@ class Contacts:
     def __init__(
         self,
         *,
-        transport: LibP2PTransport,
-        directory: KademliaDirectory,
+        transport: "LibP2PTransport",
+        directory: "KademliaDirectory",
         engine: Engine,
         book: AddressBook,
         joins: Sequence[Multiaddr],
@@ -79,6 +81,17 @@ class Contacts:
                 kept = self._directory.records
                 self._sink(events.DirectoryKept(records=kept))
         raise AssertionError("counting has no end")
+
+    async def enter_anew(self, attempt: int) -> list[PeerId]:
+        """Before this peer takes part: enters through whoever answers, and says who that is.
+
+        Dialled are those typed after --join and a few of the peers met before, each of whom gets a turn.
+        """
+        ways = {**in_turn(self._book.ways(), attempt), **by_peer(self._joins)}
+        answers = await asyncio.gather(*(connects(self._transport, addresses) for addresses in ways.values()))
+        reached = [peer for peer, has_answered in zip(ways, answers, strict=True) if has_answered]
+        await self._directory.enter(reached)
+        return reached
 
     def everybody(self) -> list[PeerId]:
         """All that this peer could ask something."""

@@ -24,7 +24,7 @@ from swarm.net.transport import Directory, Transport
 from swarm.node.bytes_out import BytesOut
 from swarm.node.chains import Chains
 from swarm.node.evidence import Evidence
-from swarm.node.following import Following
+from swarm.node.following import EnterAnew, Following
 from swarm.node.membership import Membership
 from swarm.node.observatory import Observatory
 from swarm.node.presence import Presence
@@ -49,6 +49,10 @@ from swarm.state.run import Run
 from swarm.state.shelf import Shelf
 from swarm.state.store import Store
 from swarm.state.upload import Upload
+
+
+async def _knows_no_others(attempt: int) -> Sequence[PeerId]:
+    return ()
 
 
 class Engine:
@@ -127,8 +131,12 @@ class Engine:
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
-    async def start(self, seeds: Sequence[PeerId]) -> Head:
+    async def start(self, seeds: Sequence[PeerId], enter_anew: EnterAnew = _knows_no_others) -> Head:
         """Opens the door, comes to the swarm's head, and announces itself.
+
+        Args:
+            seeds: peers that are connected to this one.
+            enter_anew: looks for others while none of those gives a state.
 
         Raises:
             NetworkError: nobody could give a verified state.
@@ -139,7 +147,7 @@ class Engine:
         await self._transport.serve(self._server.handle)
         await self._presence.look()
         acceptor = Acceptor(self._store)
-        head = await self._following.arrive(seeds)
+        head = await self._following.arrive(seeds, enter_anew)
         self.ctx = Context(
             run=self.run_info,
             identity=self._identity,

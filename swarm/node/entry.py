@@ -62,7 +62,7 @@ async def enter(
         NetworkError: nobody answered, and there is nobody this state folder could wait for.
     """
     few = dict(list(remembered.items())[:MAX_REMEMBERED_DIALLED])
-    typed_ways = _by_peer(typed)
+    typed_ways = by_peer(typed)
     reached = await reach(dialler, {**few, **typed_ways})
     if not typed or any(peer_of(address) in typed_ways for address in reached):
         return reached, ""
@@ -70,8 +70,18 @@ async def enter(
     if reached:
         return reached, f"cannot reach {where}: entering through {len(reached)} of the peers met before"
     if few:
-        return [], f"cannot reach {where}, nor any of the {len(few)} peers met before: waiting for one of them"
+        return (
+            [],
+            f"cannot reach {where}, nor the {len(few)} peers met last: waiting for one of {len(remembered)} met before",
+        )
     raise NetworkError(f"cannot reach {where}: is it running, and is the address the one it printed?")
+
+
+def in_turn(remembered: Mapping[PeerId, Sequence[Multiaddr]], number: int) -> dict[PeerId, Sequence[Multiaddr]]:
+    """As many as are dialled in one go, others for every `number`, and all of them in a few numbers."""
+    ways = list(remembered.items())
+    goes = max(1, -(-len(ways) // MAX_REMEMBERED_DIALLED))
+    return dict(ways[number % goes :: goes])
 
 
 def with_port(listen: Sequence[Multiaddr], port: int) -> list[Multiaddr]:
@@ -85,7 +95,8 @@ def port_of(addresses: Sequence[Multiaddr]) -> int:
     return next(ports, 0)
 
 
-def _by_peer(addresses: Sequence[Multiaddr]) -> dict[PeerId, Sequence[Multiaddr]]:
+def by_peer(addresses: Sequence[Multiaddr]) -> dict[PeerId, Sequence[Multiaddr]]:
+    """The addresses of each peer that they name, in their order."""
     ways: dict[PeerId, list[Multiaddr]] = {}
     for address in addresses:
         ways.setdefault(peer_of(address), []).append(address)

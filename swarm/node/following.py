@@ -4,7 +4,7 @@ What is asked for and how it is verified is `swarm.state.catchup`'s business; an
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from swarm import events
@@ -26,6 +26,9 @@ from swarm.state.store import Store
 MOST_DONORS = 8
 """Peers asked at once where they stand; the next try asks others."""
 CATCH_UP_TRIES = 30
+_RETRY_S = 1.0
+EnterAnew = Callable[[int], Awaitable[Sequence[PeerId]]]
+"""Dials some of those remembered, others for every number, and says who answered."""
 
 
 @dataclass
@@ -43,8 +46,8 @@ class Following:
     """A few of those it was told of when it was started."""
     _tries: int = field(default=0, init=False)
 
-    async def arrive(self, seeds: Sequence[PeerId]) -> Head:
-        """The swarm's head, from this peer's disk and from others.
+    async def arrive(self, seeds: Sequence[PeerId], enter_anew: EnterAnew) -> Head:
+        """The swarm's head, from this peer's disk and from others; while nobody gives it, entering goes on.
 
         Raises:
             NetworkError: nobody could give a verified state.
@@ -52,14 +55,16 @@ class Following:
         """
         self.seeds = few_of(seeds, MOST_DONORS, self.me)
         began_s = monotonic_s()
+        met: list[PeerId] = []
         on_disk = await resume(self.run, self.store, self._say)
         for attempt in range(CATCH_UP_TRIES):
             try:
-                caught = await self._catching([*self.presence.known, *seeds], attempt).run(on_disk)
+                caught = await self._catching([*self.presence.known, *seeds, *met], attempt).run(on_disk)
             except NetworkError:
                 if attempt + 1 == CATCH_UP_TRIES:
                     raise
-                await asyncio.sleep(1.0)
+                _, answered = await asyncio.gather(asyncio.sleep(_RETRY_S), enter_anew(attempt))
+                met += answered
                 await self.presence.look()
                 continue
             break
@@ -92,7 +97,7 @@ class Following:
             caught = await self._catching(peers, self._tries).run(ctx.head)
         except NetworkError as error:
             self._say(str(error))
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(_RETRY_S)
             return False
         ctx.head = caught.head
         if ctx.head.round > before:

@@ -242,7 +242,8 @@ class SwarmOptimizer(torch.optim.Optimizer):
         """The loss of what lies in `base_N`; the weights are then what they were."""
         if self.score_with is None:
             return Scored(number, None)
-        local = [parameter.detach().clone() for parameter in self._named.values()]
+        # Kept on the CPU: an accelerator may have no room for the model twice.
+        local = [parameter.detach().to("cpu", copy=True) for parameter in self._named.values()]
         scatter(self._shared.base_N, self._named)
         try:
             loss = float(self.score_with(self._model))

@@ -239,6 +239,7 @@ class Node:
         door = AuditedTransport(transport, self._ledger, gate.standing)
         caller = Caller(door, wire.Hello(run.id, passports.encode(passport)))
         relayed = Relayed(transport, caller, self._identity, run.id)
+        relayed.lost = reaching.doubt
         self._stack.push_async_callback(relayed.close)
         self._portrait = Portrait(run, self._identity)
         observatory = Observatory(
@@ -287,10 +288,6 @@ class Node:
         )
         relayed.announced = engine.announced
         engine.stand(reach)
-        await engine.start(seeds)
-        self._hand_restart(engine)
-        self._stack.push_async_callback(_leave, engine)
-        relayed.park_at(reach.relays, reach.host)
         contacts = Contacts(
             transport=transport,
             directory=directory,
@@ -299,6 +296,10 @@ class Node:
             joins=self._joins,
             sink=self._sink,
         )
+        await engine.start(seeds, contacts.enter_anew)
+        self._hand_restart(engine)
+        self._stack.push_async_callback(_leave, engine)
+        relayed.park_at(reach.relays, reach.host)
         asking = self._clocks.keep_checking(Caller(self._strangers_door(transport), _STRANGER), contacts.everybody)
 
         def stand(reach: Reach) -> None:

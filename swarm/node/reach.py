@@ -66,6 +66,7 @@ class Reaching:
         self._sink = sink
         self._said: events.Reachable | None = None
         self._answered: list[PeerId] = []
+        self._doubted = asyncio.Event()
         self.reach = Reach(True, (), ())
         """The latest; until somebody has answered, a peer counts as one that can be dialled."""
 
@@ -84,17 +85,28 @@ class Reaching:
     async def keep(self, askable: Callable[[], Iterable[PeerId]], changed: Callable[[Reach], None]) -> NoReturn:
         """Asks again from time to time: networks change, and so do those who serve as relays."""
         for number in count():
-            is_settled = bool(self._answered) and (self.reach.is_dialable or bool(self.reach.relays))
-            await asyncio.sleep(AGAIN_AFTER_S if is_settled else AGAIN_SOON_S)
+            await self._until_due()
             before = self.reach
-            others = few_of(
-                [peer for peer in dict.fromkeys(askable()) if peer not in before.relays],
-                ASKED_AT_ONCE - len(before.relays),
-                f"{number}",
-            )
-            if await self.ask([*before.relays, *others]) != before:
+            # Relays of which none answered the last time come no sooner than anybody else.
+            relays = before.relays if self._answered else ()
+            others = [peer for peer in dict.fromkeys(askable()) if peer not in relays]
+            if await self.ask([*relays, *few_of(others, ASKED_AT_ONCE - len(relays), f"{number}")]) != before:
                 changed(self.reach)
         raise AssertionError("counting has no end")
+
+    def doubt(self) -> None:
+        """A relay may be gone: asks again soon."""
+        self._doubted.set()
+
+    async def _until_due(self) -> None:
+        if self._answered and (self.reach.is_dialable or self.reach.relays):
+            try:
+                async with asyncio.timeout(AGAIN_AFTER_S):
+                    await self._doubted.wait()
+            except TimeoutError:
+                return
+        await asyncio.sleep(AGAIN_SOON_S)
+        self._doubted.clear()
 
     async def _ask_one(self, peer: PeerId, answers: dict[PeerId, DialledBack]) -> None:
         try:

@@ -36,6 +36,38 @@ def test_doubling_ends_where_memory_does(room: int, most: int, micro_batch: int,
     assert (found.tokens_per_s > 0) == (micro_batch > 0)
 
 
+def test_what_runs_out_of_memory_is_an_entry_and_the_rest_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device with room for a step of SGD, and for a sequence in bf16 but not in fp32."""
+
+    def loss(model: nn.Module, tokens_bL: Tensor) -> Tensor:
+        if not torch.is_autocast_enabled("cpu"):
+            raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+        return model(tokens_bL.float()).square().mean()
+
+    def no_room(self: torch.optim.AdamW, closure: None = None) -> None:
+        raise torch.OutOfMemoryError("out of memory: no room for two moments")
+
+    device = Device("cpu", "a small machine", 2**34, ("fp32", "bf16"))
+    model = nn.Linear(9, 3)
+    found = [bench.measure(model, loss, device, precision, TRAINING, 4) for precision in device.precisions]
+    assert [throughput.micro_batch for throughput in found] == [0, 4]
+    assert bench.optimisers(model, device)[0].cause == ""
+    monkeypatch.setattr(torch.optim.AdamW, "step", no_room)
+    none = bench.measure(model, loss, device, "bf16", TRAINING, 4)
+    assert (none.micro_batch, none.is_limit) == (0, True)
+    assert "not even one sequence fits" in device_report._throughput(none, "bf16")
+    assert bench.optimisers(model, device)[0].cause == "out of memory"
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_errors_that_are_not_of_memory_are_not_taken_for_it() -> None:
+    def loss(model: nn.Module, tokens_bL: Tensor) -> Tensor:
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        bench.measure(nn.Linear(9, 3), loss, CPU, "fp32", TRAINING, 4)
+
+
 def test_state_bytes_are_those_of_the_tensors_kept() -> None:
     model = nn.Linear(100, 50, bias=False)
     optimiser = torch.optim.AdamW(model.parameters())
@@ -45,14 +77,13 @@ def test_state_bytes_are_those_of_the_tensors_kept() -> None:
     assert bench.state_bytes(optimiser) == 2 * 4 * 5000 + 4  # two moments and a step count
 
 
-def test_an_optimiser_that_does_not_run_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_optimiser_that_does_not_run_says_why() -> None:
     model = nn.Linear(9, 3)
-    monkeypatch.setattr(bench, "causal_loss", lambda model, tokens: model(tokens.float()).square().mean())
 
     def broken() -> torch.optim.Optimizer:
         raise NotImplementedError("no kernel for this device\nmore")
 
-    found = bench._optimiser("Broken", broken, model, CPU, TRAINING)
+    found = bench._optimiser("Broken", broken, model, CPU)
     assert (found.cause, found.state_bytes) == ("no kernel for this device", 0)
     document = bench.Document(
         machine=fingerprint(),

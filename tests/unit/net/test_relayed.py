@@ -201,6 +201,21 @@ def test_streams_that_end_together_leave_the_peer_reachable() -> None:
     run(scenario)
 
 
+def test_the_loss_of_a_parked_stream_is_told_and_its_use_is_not() -> None:
+    async def scenario() -> None:
+        async with Crew() as crew:
+            told: list[float] = []
+            crew.cy.relayed.lost = lambda: told.append(asyncio.get_running_loop().time())
+            (await crew.bo.hello(CY.peer_id)).close()
+            await asyncio.sleep(10.0)
+            assert told == []
+            crew.network.kill(HUB.peer_id)
+            await asyncio.sleep(60.0)
+            assert len(told) == 1, "and not again at each try to park anew"
+
+    run(scenario)
+
+
 def test_many_bytes_try_to_go_directly_and_take_the_relay_where_routers_do_not_let_them() -> None:
     async def scenario() -> None:
         async with Crew() as crew:

@@ -10,7 +10,7 @@ from multiaddr import Multiaddr
 from swarm.errors import NetworkError
 from swarm.net.memory import run_virtual
 from swarm.net.transport import StreamLostError
-from swarm.node.entry import MAX_REMEMBERED_DIALLED, REACH_LIMIT_S, enter, port_of, with_port
+from swarm.node.entry import MAX_REMEMBERED_DIALLED, REACH_LIMIT_S, enter, in_turn, port_of, with_port
 from tests.simulation import peer_identity
 
 
@@ -68,7 +68,7 @@ def test_with_every_typed_address_dead_it_enters_through_peers_met_before_and_sa
 def test_with_nobody_there_a_peer_that_has_met_others_waits_for_them() -> None:
     reached, told, seconds = entered(Dialler({}), [0], [4, 5])
     assert reached == []
-    assert "nor any of the 2 peers met before: waiting" in told
+    assert "nor the 2 peers met last: waiting for one of 2 met before" in told
     assert seconds <= REACH_LIMIT_S + 0.1
 
 
@@ -87,6 +87,14 @@ def test_a_long_memory_is_not_dialled_whole() -> None:
     dialler = Dialler({0: 0.1})
     entered(dialler, [0], range(1, MAX_REMEMBERED_DIALLED + 9))
     assert len(dialler.dialled) == MAX_REMEMBERED_DIALLED + 1
+
+
+@pytest.mark.parametrize("met", [0, 1, 8, 9, 64])
+def test_everybody_remembered_gets_a_turn_and_few_are_dialled_at_once(met: int) -> None:
+    remembered = {peer_identity(number).peer_id: [address(number)] for number in range(met)}
+    goes = [in_turn(remembered, number) for number in range(8)]
+    assert max(map(len, goes)) <= MAX_REMEMBERED_DIALLED
+    assert {peer for go in goes for peer in go} == set(remembered)
 
 
 def test_the_port_of_the_last_time_is_taken_again_where_any_would_do_and_it_is_free() -> None:

@@ -402,6 +402,41 @@ def test_a_waiting_trainer_scores_a_base_and_keeps_its_own_weights(model: nn.Mod
     assert updates[0].tobytes() == updates[1].tobytes()
 
 
+def test_scoring_needs_no_room_for_the_model_twice(
+    model: nn.Module, node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base_N = np.full(node.shared.base_N.size, 0.1, np.float32)
+    to, kept = torch.Tensor.to, []
+
+    def watched(tensor: torch.Tensor, *args: object, **options: object) -> torch.Tensor:
+        if options.get("copy"):
+            kept.append(args)
+        return to(tensor, *args, **options)
+
+    def full(*_: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("no room beside the model")
+
+    def score(model: nn.Module) -> float:
+        return 0.5
+
+    def script() -> None:
+        node.hear()
+        node.give_base(1, base_N)
+        node.hear_update()
+        monkeypatch.setattr(torch.Tensor, "to", watched)
+        monkeypatch.setattr(torch.Tensor, "clone", full)
+        node.send(Score(7))
+        assert node.hear() == Scored(7, 0.5)
+        monkeypatch.undo()
+        node.stop(base_N, 1)
+
+    with Script(script):
+        optimizer = node.wrap(model, torch.optim.SGD(model.parameters(), lr=0.0), DILOCO)
+        optimizer.score_with = score
+        train(model, optimizer, 3)
+    assert kept and set(kept) == {("cpu",)}
+
+
 def test_a_trainer_without_held_out_data_says_so(model: nn.Module, node: FakeNode) -> None:
     base_N = np.zeros(node.shared.base_N.size, np.float32)
 

@@ -101,6 +101,43 @@ def test_silence_changes_nothing_and_a_change_is_told_once() -> None:
     run_virtual(scenario())
 
 
+def test_a_relay_whose_parked_stream_was_lost_is_replaced_soon_and_doubts_do_not_pile_up() -> None:
+    async def scenario() -> None:
+        world = World()
+        changes: list[Reach] = []
+        world.says(NO)
+        await world.reaching.ask(OTHERS[:1])
+        async with _Running(world.reaching.keep(lambda: OTHERS, changes.append)):
+            await asyncio.sleep(1.0)
+            del world.answers[OTHERS[0]]
+            for _ in range(3):
+                world.reaching.doubt()
+            await asyncio.sleep(AGAIN_SOON_S + 1)
+            assert len(changes) == 1 and OTHERS[0] not in changes[0].relays and changes[0].relays
+            asked = len(world.asked)
+            await asyncio.sleep(AGAIN_AFTER_S - 1)
+            assert len(world.asked) == asked, "the next time is in a minute again"
+
+    run_virtual(scenario())
+
+
+def test_relays_that_are_all_gone_at_once_are_replaced_by_others() -> None:
+    async def scenario() -> None:
+        world = World()
+        changes: list[Reach] = []
+        world.says(NO)
+        gone = await world.reaching.ask(OTHERS[:MAX_RELAYS])
+        async with _Running(world.reaching.keep(lambda: OTHERS, changes.append)):
+            await asyncio.sleep(1.0)
+            for relay in gone.relays:
+                del world.answers[relay]
+            world.reaching.doubt()
+            await asyncio.sleep(6 * AGAIN_SOON_S)
+            assert changes and changes[0].relays and not {*changes[0].relays} & {*gone.relays}
+
+    run_virtual(scenario())
+
+
 class _Running:
     """A task for the length of a block."""
 

@@ -1,11 +1,14 @@
 """Gradients in micro-batches, and running out of memory, on a device that has room for a given number of sequences."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from peers.accumulation import Accumulator
-from peers.device import Device, Precision, cpu_precisions, is_out_of_memory, probe
+from peers import trainer
+from peers.accumulation import Accumulator, _Untouched
+from peers.device import Device, Precision, cpu_precisions, is_out_of_memory, memory_for, probe
 from swarm.errors import DeviceError
 
 CPU = Device("cpu", "a small machine", 2**30, ("fp32", "bf16"))
@@ -105,6 +108,105 @@ def test_what_counts_as_out_of_memory() -> None:
         torch.empty(2**50)  # no machine has a PiB
     assert is_out_of_memory(caught.value)
     assert not is_out_of_memory(RuntimeError("shapes do not match"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    ],
+)
+def test_libraries_that_ask_the_driver_themselves_say_it_in_plain_errors(words: str) -> None:
+    assert is_out_of_memory(RuntimeError(words))
+    sentence = "the model does not fit into the memory of a small machine"
+    with pytest.raises(DeviceError, match=sentence) as caught, memory_for("the model", CPU):
+        raise RuntimeError(words)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(RuntimeError, match="shapes"), memory_for("the model", CPU):
+        raise RuntimeError("shapes do not match")
+
+
+class Tight(torch.optim.AdamW):
+    """AdamW whose step runs out of memory while as many sequences were computed at once, before or after it began."""
+
+    def __init__(self, parameters: Iterator[nn.Parameter], small: Small, *, room: int, begins: bool = False) -> None:
+        super().__init__(parameters, lr=0.01)
+        self._small = small
+        self._room = room
+        self._begins = begins
+
+    def step(self, closure: None = None) -> None:
+        if max(self._small.tried) <= self._room:
+            super().step()
+            return
+        if self._begins:
+            super().step()
+        else:
+            first = self.param_groups[0]["params"][0]
+            self.state[first]["exp_avg"] = torch.zeros_like(first)  # and no room for the second moment
+        self._small.tried.clear()
+        raise torch.OutOfMemoryError("out of memory. Tried to allocate a moment")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_an_optimiser_without_room_for_its_states_steps_after_smaller_passes(precision: Precision) -> None:
+    stepped: list[list[Tensor]] = []
+    for room in (8, 2):
+        small, one, changes = Small(8), model(), []
+        accumulator = Accumulator(one, small, CPU, 8, lambda *change: changes.append(change), precision)  # noqa: B023
+        accumulator.scaler = torch.amp.GradScaler("cpu", init_scale=8.0, enabled=precision == "fp16")
+        optimizer = Tight(one.parameters(), small, room=room)
+        for _ in range(2):
+            accumulator.backward(TOKENS_BL)
+            accumulator.step(optimizer, TOKENS_BL)
+        stepped.append([parameter.detach().clone() for parameter in one.parameters()])
+        assert [size for size, _ in changes] == ([] if room == 8 else [4, 2])
+        assert all("in the optimiser's step: out of memory" in reason for _, reason in changes)
+    for easy, tight in zip(*stepped, strict=True):
+        torch.testing.assert_close(tight, easy, rtol=1e-2 if precision == "fp16" else 1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("micro_batch", "begins"), [(1, False), (8, True)])
+def test_a_step_that_cannot_be_made_or_made_again_is_a_sentence(micro_batch: int, begins: bool) -> None:
+    small, one = Small(8), model()
+    accumulator = Accumulator(one, small, CPU, micro_batch, lambda *_: None)
+    accumulator.backward(TOKENS_BL)
+    with pytest.raises(
+        DeviceError, match=r"the optimiser's step does not fit into the memory of a small machine: .*moment"
+    ):
+        accumulator.step(Tight(one.parameters(), small, room=0, begins=begins), TOKENS_BL)
+    assert accumulator.micro_batch == micro_batch, "nothing is computed again over weights that have moved"
+
+
+def test_scoring_without_room_is_a_sentence() -> None:
+    def score(model: nn.Module) -> float:
+        raise torch.OutOfMemoryError("out of memory")
+
+    scored = trainer._in_memory_of(CPU, score)
+    assert scored is not None and trainer._in_memory_of(CPU, None) is None
+    with pytest.raises(
+        DeviceError, match="scoring a new base on held-out data does not fit into the memory of a small"
+    ):
+        scored(model())
+
+
+@pytest.mark.parametrize("foreach", [False, True])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_a_step_that_has_touched_weights_or_moments_is_known(foreach: bool, weight_decay: float) -> None:
+    one = model()
+    optimizer = torch.optim.AdamW(one.parameters(), foreach=foreach, weight_decay=weight_decay)
+    Small(8)(one, TOKENS_BL).backward()
+    optimizer.step()
+    before = _Untouched(optimizer)
+    assert before.still() and len(optimizer.state) == 4
+    parameter = next(one.parameters())
+    optimizer.state[parameter]["step"] += 1
+    assert not before.still()
+    before = _Untouched(optimizer)
+    optimizer.step()
+    assert not before.still()
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

@@ -69,3 +69,16 @@ def test_the_mode_is_restored(training: bool) -> None:
 def test_nothing_to_predict_is_refused(text: bytes, window: int, limit: int) -> None:
     with pytest.raises(ValueError, match="at least 2"):
         bits_per_byte(Uniform(), text, window, limit)
+
+
+def test_windows_that_do_not_fit_into_memory_together_are_scored_a_few_at_a_time() -> None:
+    class Tight(Uniform):
+        def forward(self, input_ids: Tensor) -> SimpleNamespace:
+            sizes.append(len(input_ids))
+            if len(input_ids) > 3:
+                raise torch.OutOfMemoryError("out of memory")
+            return super().forward(input_ids)
+
+    sizes: list[int] = []
+    assert bits_per_byte(Tight(), bytes(100), 10, 100) == pytest.approx(8.0, abs=1e-6)
+    assert sizes == [10, 5, 3, 2, 5, 3, 2]
