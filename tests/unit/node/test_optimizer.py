@@ -1,6 +1,7 @@
 """The optimizer of library use against a node played by a thread: both modes, and all that a loop does to it."""
 
 import copy
+import threading
 
 import numpy as np
 import pytest
@@ -122,6 +123,7 @@ def test_an_abandon_at_any_moment_leads_to_the_next_base(
 ) -> None:
     old_N, new_N = np.full((2, node.shared.base_N.size), [[0.1], [0.2]], np.float32)
     updates: list[np.ndarray] = []
+    is_so_far, is_sent = threading.Event(), threading.Event()
 
     def script() -> None:
         node.hear()
@@ -130,7 +132,9 @@ def test_an_abandon_at_any_moment_leads_to_the_next_base(
             node.hear()  # the update was on its way already: the abandon crosses it
             node.send(Abandon(1))
         else:
+            assert is_so_far.wait(60)
             node.send(Abandon(1))
+            is_sent.set()
             assert node.hear() == Yielded(1)
         node.give_base(2, new_N)
         updates.append(node.hear_update())
@@ -140,6 +144,9 @@ def test_an_abandon_at_any_moment_leads_to_the_next_base(
         optimizer = node.wrap(model, adamw(model), training)
         step = 0
         while not optimizer.is_finished:
+            if step == steps_before < 3:
+                is_so_far.set()
+                assert is_sent.wait(60)
             loss_of(model, step).backward()
             optimizer.step()
             optimizer.zero_grad()
