@@ -186,7 +186,9 @@ def _training(work: Path, command: Running) -> int:
 
 
 def _steps(work: Path) -> list[str]:
-    return sorted(path.parent.name for path in work.glob("trainer/checkpoints/*/trainer_state.json"))
+    """The checkpoints that are on disk: one that is being written is not gone on from."""
+    whole = work / "trainer" / "checkpoints" / "whole.json"
+    return sorted(json.loads(whole.read_bytes())) if whole.exists() else []
 
 
 def _has_no_network(pid: int) -> None:
