@@ -121,6 +121,7 @@ class FakeTrainer:
         self._seconds = seconds
         self._task: asyncio.Task[None] | None = None
         self._head: Head | None = None
+        self._beside: asyncio.Future[Update] | None = None
         self.scoring_s: Callable[[], float] = lambda: 0.0
         self.scores: Callable[[np.ndarray], float | None] | None = None
         """The loss of a base; None for a trainer without held-out data."""
@@ -133,16 +134,27 @@ class FakeTrainer:
 
     async def _train(self, head: Head, future: "asyncio.Future[Update]") -> None:
         await asyncio.sleep(self._seconds())
-        noise = self._random.standard_normal(head.base_N.size).astype(np.float32)
         if not future.done():
-            future.set_result(Update(head.base_N * np.float32(0.1) + noise * np.float32(0.01), 1000))
+            future.set_result(self._update(head))
+
+    def _update(self, head: Head) -> Update:
+        noise = self._random.standard_normal(head.base_N.size).astype(np.float32)
+        return Update(head.base_N * np.float32(0.1) + noise * np.float32(0.01), 1000)
 
     def go_on(self) -> "asyncio.Future[Update]":
         assert self._head is not None, "begin() comes first"
         return self.begin(self._head)
 
+    def train_beside(self) -> "asyncio.Future[Update]":
+        assert self._head is not None, "begin() comes first"
+        assert self._task is None or self._task.done(), "it is still at work"
+        self._beside = asyncio.get_running_loop().create_future()
+        return self._beside
+
     def finish(self) -> None:
-        """Its one step takes as long as it takes."""
+        """Its one step takes as long as it takes; those beside an update are there at once."""
+        if self._head is not None and self._beside is not None and not self._beside.done():
+            self._beside.set_result(self._update(self._head))
 
     async def score(self, base_N: np.ndarray, current_N: np.ndarray) -> float | None:
         if self.scores is None:

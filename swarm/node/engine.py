@@ -9,6 +9,8 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from swarm import events
 from swarm.charter import passport as passports
 from swarm.charter.passport import Passport, SignedPassport
@@ -41,7 +43,7 @@ from swarm.round.service import serve_round
 from swarm.sovereignty.gate import Gate
 from swarm.sovereignty.ledger import Ledger
 from swarm.state.chain import load_restarts
-from swarm.state.checkpoints import Checkpoints
+from swarm.state.checkpoints import Checkpoints, nothing_left
 from swarm.state.donor import Donor
 from swarm.state.head import Head
 from swarm.state.partial import Partials
@@ -188,10 +190,13 @@ class Engine:
     async def run(self, trainer: Trainer, max_rounds: int | None) -> None:
         """Takes part in rounds until the head has reached `max_rounds`, or for ever."""
         ctx = self._context
-        residual_N = self._checkpoints.residual_at(ctx.head)
+        left = self._checkpoints.left_over_at(ctx.head)
         if ctx.masks.spent_before >= ctx.round:
-            residual_N[:] = 0  # it went into a secure sum that may have been opened
-        work = self._work = Work(ctx.run, ctx.me, trainer, residual_N, self._sink)
+            left = nothing_left(ctx.run.grid)  # it went into a secure sum that may have been opened
+        residual_N = left.residual_N
+        work = self._work = Work(ctx.run, ctx.me, trainer, residual_N, self._sink, left.carried_tokens)
+        if left.round < ctx.head.round:
+            work.forget_carried(ctx.head.round)
         work.spent_round = ctx.masks.spent_before
         ctx.scorer = Scorer(lambda base_N: trainer.score(base_N, ctx.head.base_N))
         while max_rounds is None or ctx.head.round < max_rounds:
@@ -202,8 +207,8 @@ class Engine:
             work.begin(ctx.head, None if last is None else last.roster)
             self._presence.mine.tokens = 0
             self._enter("training")
-            await self._checkpoints.keep(ctx.head, residual_N)
-            self._pending = asyncio.ensure_future(self._offer(work.offer(ctx.head)))
+            await self._checkpoints.keep(ctx.head, residual_N, work.carried_tokens)
+            self._pending = asyncio.ensure_future(self._offer(self._bring(work, residual_N)))
             opened = ctx.round
             try:
                 end = await run_round(ctx, self._pending)
@@ -221,12 +226,13 @@ class Engine:
                 await work.missed(opened, self._presence.mine.tokens)
             else:
                 await work.lost(opened, offer, self._presence.mine.tokens)
+            await work.collect(opened, self._presence.mine.tokens)
             last = ctx.archive.committed(ctx.head.round)
             self._bytes_out.report(ctx.head.round, self._presence.known, last)
             if self._evidence is not None:
                 peers = (ctx.electorate.voters | self._presence.known.keys()) - ctx.electorate.undialable
                 self._evidence.round_ended(ctx.head.round, peers)
-        await self._checkpoints.keep(ctx.head, residual_N)
+        await self._checkpoints.keep(ctx.head, residual_N, work.carried_tokens)
 
     def restart(self, documents: tuple[bytes, ...]) -> None:
         """Hands this peer the founders' restarts from its user.
@@ -301,14 +307,23 @@ class Engine:
         assert self.ctx is not None, "start() comes first"
         return self.ctx
 
+    async def _bring(self, work: Work, residual_N: np.ndarray) -> Offer:
+        if await work.take_late(self.head):
+            # A round may be long: what was made in the last one is not lost with this one's steps.
+            await self._checkpoints.keep_residual(self.head.round, residual_N, work.carried_tokens)
+        return await work.offer(self.head)
+
     def _train_on(self, work: Work, offer: Offer) -> "asyncio.Future[Offer] | None":
-        if not work.may_train_on:
-            return None
+        if work.must_stay(offer):
+            if not work.train_beside():
+                return None
+            self._presence.mine.tokens = 0
+            return self._pending
         self._pending = asyncio.ensure_future(self._offer(work.train_on(offer)))
         return self._pending
 
     def _start_over(self, work: Work) -> "asyncio.Future[Offer]":
-        self._pending = asyncio.ensure_future(self._offer(work.start_over(self.head)))
+        self._pending = asyncio.ensure_future(self._offer(work.start_over(self.head, self._presence.mine.tokens)))
         self._enter("training")
         return self._pending
 

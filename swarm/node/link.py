@@ -4,7 +4,8 @@ The trainer's side is synchronous (`TrainerEnd`), the node's is asyncio (`NodeEn
 
   base_N     written by the node just before `Base`, `Score` or `Stop`; read by the trainer until its `UpdateMade`,
              `Yielded` or `Scored`
-  update_N   written by the trainer just before `UpdateMade`; read by the node before its next `Base` or `GoOn`
+  update_N   written by the trainer just before `UpdateMade`; read by the node before its next `Base` or `GoOn`, and
+             after a `TrainBeside` before its `Finish`
 """
 
 import asyncio
@@ -31,6 +32,7 @@ from swarm.node.messages import (
     Score,
     Scored,
     Stop,
+    TrainBeside,
     TrainerHello,
     UpdateMade,
     Yielded,
@@ -78,8 +80,8 @@ class TrainerEnd:
         assert isinstance(message, Begin), "a node begins with Begin"
         return message.charter
 
-    def wait(self, limit_s: float) -> FromNode | None:
-        """The next message, or None if none comes in time. Raises NetworkError when the node process has ended."""
+    def wait(self, limit_s: float | None) -> FromNode | None:
+        """The next message; None if none comes within a limit. Raises NetworkError when the node process has ended."""
         if b"\n" not in self._buffer and not select.select([self._control], [], [], limit_s)[0]:
             return None
         return self.receive()
@@ -117,6 +119,8 @@ class NodeEnd:
         self._is_scoring = False
         self._next: tuple[Head, float | None] | None = None
         """What the trainer is to begin with once it has scored a base."""
+        self._is_beside = False
+        """Whether the trainer is at steps beside its last update, which it must not write over before `finish`."""
         self._idle = asyncio.Event()
         self._idle.set()
         self.hello: asyncio.Future[TrainerHello] = asyncio.get_running_loop().create_future()
@@ -202,29 +206,41 @@ class NodeEnd:
         if self._private is not None:
             self._private.spending.begin()
         self._shared.base_N[:] = head.base_N
-        self._idle.clear()
-        self._control.grant()
-        self._send(Base(head.round + 1, seconds))
+        self._set_to_work(Base(head.round + 1, seconds))
 
     def go_on(self) -> "asyncio.Future[Update]":
-        assert self._idle.is_set(), "the trainer is still at work"
         self._update = asyncio.get_running_loop().create_future()
+        self._set_to_work(GoOn(self._round))
+        return self._update
+
+    def train_beside(self) -> "asyncio.Future[Update]":
+        if self._private is not None:
+            self._private.spending.begin()
+        self._update = asyncio.get_running_loop().create_future()
+        self._set_to_work(TrainBeside(self._round))
+        self._is_beside = True
+        return self._update
+
+    def _set_to_work(self, order: Base | GoOn | TrainBeside) -> None:
+        assert self._idle.is_set(), "the trainer is still at work"
+        self._is_beside = False
         self._idle.clear()
         self._control.grant()
-        self._send(GoOn(self._round))
-        return self._update
+        self._send(order)
 
     def finish(self) -> None:
         if not self._idle.is_set():
+            self._is_beside = False
             self._send(Finish(self._round))
 
     async def score(self, base_N: np.ndarray, current_N: np.ndarray) -> float | None:
         """The loss of a base on the trainer's held-out data, infinite for none that is a number.
 
         None if it has no such data. `current_N` is what it has in `base_N`, and will find there again. Steps that it is
-        at are for a round whose roster was closed without them: it hands them over first.
+        at are for a round whose roster was closed without them: it hands them over first. Those beside an update that
+        is in a roster are not wanted yet: it scores between two of them.
         """
-        while not self._idle.is_set():
+        while not (self._idle.is_set() or self._is_beside):
             self.finish()
             await self._idle.wait()
         self._is_scoring = True

@@ -105,8 +105,20 @@ class GoOn(Message, frozen=True):
     round: int
 
 
+class TrainBeside(Message, frozen=True):
+    """No quorum can be reached, and the last update must stay as it is: make inner steps until `Finish`.
+
+    They start from the weights as they are, and become an update of their own.
+    """
+
+    round: int
+
+
 class Score(Message, frozen=True):
-    """Score the base in `base_N`; it comes only while the trainer waits, and its own weights stay what they were."""
+    """Score the base in `base_N`; the trainer's own weights stay what they were.
+
+    It comes only while the trainer waits, or trains beside an update.
+    """
 
     number: int
 
@@ -131,7 +143,7 @@ class Stop(Message, frozen=True):
 
 
 FromTrainer = Confined | Imported | TrainerHello | SetUp | Progress | UpdateMade | Scored | Yielded
-FromNode = Begin | Base | GoOn | Score | Finish | Abandon | Stop
+FromNode = Begin | Base | GoOn | TrainBeside | Score | Finish | Abandon | Stop
 
 
 def withheld(message: FromTrainer, step_tokens: int) -> FromTrainer:

@@ -29,6 +29,7 @@ from swarm.node.messages import (
     Score,
     Scored,
     Stop,
+    TrainBeside,
     TrainerHello,
     UpdateMade,
     Yielded,
@@ -70,13 +71,15 @@ class SwarmOptimizer(torch.optim.Optimizer):
         self._shared = shared
         self._training = training
         self._gradient_N = np.zeros_like(shared.update_N) if training.mode == "gradient" else None
+        self._started_N: np.ndarray | None = None
+        """The weights that steps beside an update began from; None while they are made from the base."""
         self._round = 0
         self._steps = 0
         self._tokens = 0
         self._loss: float | None = None
         self._began_s = self._reported_s = self._stepped_s = process_s()
         self._seconds: float | None = None
-        self._due_steps = training.inner_steps
+        self._due_steps: float = training.inner_steps
         self._counted = 0
         self._full_step_tokens = 0
         self._token_s: float | None = None
@@ -134,6 +137,8 @@ class SwarmOptimizer(torch.optim.Optimizer):
                 self._finish(stop)
             case Finish():
                 self._synchronise()
+            case Score(number):
+                self._end.send(self._scored(number))
             case _ if self._is_due():
                 self._synchronise()
             case _:
@@ -148,12 +153,15 @@ class SwarmOptimizer(torch.optim.Optimizer):
         """
         usual_s = self._due_steps * self._full_step_tokens * (self._token_s or 0.0)
         planned_s = usual_s if self._seconds is None else self._seconds
-        match self._end.wait(max(0.0, planned_s - (process_s() - self._began_s))):
+        is_beside = math.isinf(self._due_steps)
+        match self._end.wait(None if is_beside else max(0.0, planned_s - (process_s() - self._began_s))):
             case Abandon():
                 self._end.send(Yielded(self._round))
                 self._await_base()
             case Stop() as stop:
                 self._finish(stop)
+            case Score(number):
+                self._end.send(self._scored(number))
             case _:
                 self._synchronise()
 
@@ -203,7 +211,7 @@ class SwarmOptimizer(torch.optim.Optimizer):
         update_N, base_N = self._shared.update_N, self._shared.base_N
         if self._gradient_N is None:
             gather(self._named, update_N)
-            np.subtract(base_N, update_N, out=update_N)
+            np.subtract(base_N if self._started_N is None else self._started_N, update_N, out=update_N)
         else:
             np.divide(self._gradient_N, np.float32(self._steps), out=update_N)
         per_s = self._tokens / max(process_s() - self._began_s, 1e-6)
@@ -230,6 +238,9 @@ class SwarmOptimizer(torch.optim.Optimizer):
                     self._seconds = None
                     self._due_steps = self._steps + self._training.inner_steps
                     return
+                case TrainBeside():
+                    self._begin_beside()
+                    return
                 case Stop() as stop:
                     self._finish(stop)
                     return
@@ -255,11 +266,22 @@ class SwarmOptimizer(torch.optim.Optimizer):
         return Scored(number, loss if is_finite else None, has_diverged=not is_finite)
 
     def _begin(self, round_number: int, seconds: float | None) -> None:
-        self._began_s = self._stepped_s = process_s()
         scatter(self._shared.base_N, self._named)
+        self._started_N = None
         self._round = round_number
+        self._start_counting(seconds, self._training.inner_steps)
+
+    def _begin_beside(self) -> None:
+        """An update of its own, of steps from the weights as they are until the node wants it."""
+        if self._gradient_N is None:
+            self._started_N = np.empty_like(self._shared.base_N)
+            gather(self._named, self._started_N)
+        self._start_counting(None, math.inf)
+
+    def _start_counting(self, seconds: float | None, due_steps: float) -> None:
+        self._began_s = self._stepped_s = process_s()
         self._seconds = seconds
-        self._due_steps = self._training.inner_steps
+        self._due_steps = due_steps
         self._steps = self._tokens = self._counted = 0
         if self._gradient_N is not None:
             self._gradient_N[:] = 0

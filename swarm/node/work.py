@@ -3,7 +3,9 @@
 An update is late if a round is committed without it. The charter's `training.late` decides: `drop`, or `carry`, which
 hands it over at once and adds it to the next round's, as error feedback does with every chunk that was not counted. An
 update that misses that round as well is dropped: nothing in a round is older than one round. Each such update is an
-event. No protocol here: rounds are `swarm.round`'s business, this is what the engine does between them.
+event. An update that was in a roster stays as it is while its round lasts: who is cut off then (island mode) trains on
+beside it, and those steps are late by design. No protocol here: rounds are `swarm.round`'s business, this is what the
+engine does between them.
 """
 
 import asyncio
@@ -32,6 +34,7 @@ NOT_READY = "it was not ready when the round was committed"
 NOT_IN_ROSTER = "the round's roster was closed without it"
 LATE_TWICE = "it missed the next round as well"
 ISLAND = "it was made while this peer was cut off"
+TOO_LARGE = "it is above the charter's norm bound"
 SPENT = "its self-mask had gone out when its secure sum failed"
 UNKNOWN = "rounds went by without this peer, and nobody can say what they counted"
 
@@ -64,6 +67,13 @@ class Trainer(Protocol):
         """More inner steps from where the last update left the weights; becomes the update of all of them."""
         ...
 
+    def train_beside(self) -> "asyncio.Future[Update]":
+        """Inner steps from where the last update left the weights, until `finish`; becomes the update of those alone.
+
+        The vector of the last update is not touched before that.
+        """
+        ...
+
     def finish(self) -> None:
         """The update is wanted after the step that is being made."""
         ...
@@ -81,7 +91,10 @@ class Trainer(Protocol):
 
 
 class Work:
-    """The trainer's side of the rounds. Per round `begin`, `offer`, then `counted`, `missed` or `lost`."""
+    """The trainer's side of the rounds.
+
+    Per round `begin`, `take_late`, `offer`, then `counted`, `missed` or `lost`, and `collect`.
+    """
 
     def __init__(
         self,
@@ -90,8 +103,14 @@ class Work:
         trainer: Trainer,
         residual_N: np.ndarray,
         sink: Callable[[events.AnyEvent], None],
+        carried_tokens: int = 0,
     ) -> None:
-        """`residual_N`, float32 [N], is what earlier rounds did not take of this peer's updates; changed in place."""
+        """Takes what earlier rounds left over of this peer's updates.
+
+        Args:
+            residual_N: float32 [N]; changed in place.
+            carried_tokens: those of the late update that is in it, if there is one.
+        """
         self.run = run
         """Under the rules in force."""
         self._me = me
@@ -99,7 +118,7 @@ class Work:
         self._sink = sink
         self._carries = run.charter.training.late == "carry"
         self._residual_N = residual_N
-        self._carried_tokens = 0
+        self.carried_tokens = carried_tokens
         """Tokens of the late update that is in the residual."""
         self.spent_round = 0
         """Up to this round an earlier process had revealed its self-mask: what is made for it again is spent too."""
@@ -110,6 +129,10 @@ class Work:
         """Whether the trainer was sent on because no quorum could be reached."""
         self._is_alone = False
         """Whether this round's offer is a late update and nothing else: its steps began from an older base."""
+        self._is_beside = False
+        """Whether the trainer is at steps beside this round's offer."""
+        self._taken: Update | None = None
+        """The late update that was taken over for this round."""
         self._training: asyncio.Future[Update] | None = None
         self._late: asyncio.Future[Update] | None = None
         """What the trainer was asked to hand over after its round had been committed."""
@@ -122,18 +145,31 @@ class Work:
         """
         self._began_s = monotonic_s()
         self._is_islanded = self._is_alone = False
+        self._taken = None
         self._is_spent = head.round + 1 <= self.spent_round
         self._seconds = self._plan(head.round + 1, last)
         if self._late is None:
             self._start(head)
 
+    async def take_late(self, head: Head) -> bool:
+        """Waits for the update that came too late for its round, if there is one; whether it is in the residual now."""
+        if self._late is None:
+            return False
+        update = await asyncio.shield(self._late)
+        self._late = None
+        if not largest_rms(update.update_N, self.run.grid) <= self.run.charter.reduce.max_rms:
+            self._say(head.round + 1, update.tokens, TOO_LARGE, kept=False)
+            self._start(head)
+            return False
+        self.carried_tokens += update.tokens
+        carry_in(self._residual_N, update.update_N)
+        self._taken = update
+        return True
+
     async def offer(self, head: Head) -> Offer:
-        """What this peer brings to the round after `head`, once it is there."""
-        if self._late is not None:
-            update = await asyncio.shield(self._late)
-            self._late = None
-            self._carried_tokens = update.tokens
-            carry_in(self._residual_N, update.update_N)
+        """What this peer brings to the round after `head`, once it is there; `take_late` comes first."""
+        update, self._taken = self._taken, None
+        if update is not None:
             left_s = self._left_s()
             if left_s is None or left_s < update.step_s:
                 # Who comes early starts the leader's clock: the others would be the late ones.
@@ -142,29 +178,41 @@ class Work:
                 self._is_alone = True
                 return self._offer(update, 0)
             self._start(head)
-        assert self._training is not None, "begin() comes first"
+        assert self._training is not None, "begin() and take_late() come first"
         update = await asyncio.shield(self._training)
         return self._offer(update, update.tokens)
 
-    @property
-    def may_train_on(self) -> bool:
-        return not self._is_alone
+    def must_stay(self, offer: Offer) -> bool:
+        """Whether more steps can be no part of an offer: somebody may have counted it, or it is an older base's."""
+        return self._is_alone or bool(offer.ballots)
+
+    def train_beside(self) -> bool:
+        """Sends the trainer on beside an offer that must stay as it is, if it is not at work; `collect` ends that."""
+        if self._is_beside:
+            return False
+        self._is_beside = self._is_islanded = True
+        self._training = self._trainer.train_beside()
+        return True
 
     async def train_on(self, offer: Offer) -> Offer:
         """What this peer brings instead of an offer that was in no roster: its steps, and as many more."""
-        assert not offer.ballots, "somebody may have counted it"
+        assert not self.must_stay(offer)
         self._is_islanded = True
         self._training = self._trainer.go_on()
         update = await asyncio.shield(self._training)
         return self._offer(update, update.tokens)
 
-    async def start_over(self, head: Head) -> Offer:
+    async def start_over(self, head: Head, tokens: int) -> Offer:
         """What this peer brings instead of an offer that was spent in vain: training begins again, with other batches.
 
-        Nothing of what was spent goes on, what earlier rounds had left over included: it was in it.
+        Nothing of what was spent goes on, what earlier rounds had left over included: it was in it. Nor do the `tokens`
+        of steps made beside it, which went on from there.
         """
         self._residual_N[:] = 0
-        self._carried_tokens = 0
+        self.carried_tokens = 0
+        if self._is_beside:
+            self._is_beside = False
+            await self._stop(head.round + 1, tokens, SPENT)
         self._began_s = monotonic_s()
         self._start(head)
         assert self._training is not None
@@ -188,7 +236,7 @@ class Work:
     def _offer(self, update: Update, fresh_tokens: int) -> Offer:
         self._training = None
         x_N = carry_in(update.update_N, self._residual_N)
-        tokens = fresh_tokens + self._carried_tokens
+        tokens = fresh_tokens + self.carried_tokens
         return Offer(x_N, self._residual_N, tokens, update.tokens_per_s, update.receipt, is_spent=self._is_spent)
 
     def _plan(self, round_number: int, last: Roster | None) -> float | None:
@@ -202,6 +250,8 @@ class Work:
 
     def hurry(self) -> None:
         """The others are ready: what there is, is wanted now."""
+        if self._is_beside:
+            return  # its memory still holds what was offered
         if self._training is not None and not self._training.done():
             self._trainer.finish()
 
@@ -210,15 +260,19 @@ class Work:
         seat = decided.roster.index.get(self._me)
         if seat is not None and decided.roster.seats[seat].contributes:
             settle(self.run, self._me, offer, decided, reduction)
-            self._carried_tokens = 0
+            self.carried_tokens = 0
             return
         if offer.is_spent:
             self._drop_spent(decided.value.round, offer)
             return
-        earlier = self._carried_tokens
+        earlier = self.carried_tokens
         tokens = offer.tokens - earlier
         if not self._carries or (head > decided.value.round and not self._is_islanded):
-            self._forget_carried(decided.value.round)
+            self.forget_carried(decided.value.round)
+            self._say(decided.value.round, tokens, NOT_IN_ROSTER, kept=False)
+            return
+        if earlier and offer.ballots:
+            self.forget_carried(decided.value.round)  # attempts have written over what the two could be told apart by
             self._say(decided.value.round, tokens, NOT_IN_ROSTER, kept=False)
             return
         if earlier:
@@ -226,7 +280,7 @@ class Work:
             np.subtract(offer.x_N, offer.lost_N, out=offer.lost_N)
         else:
             settle(self.run, self._me, offer, decided, reduction)
-        self._carried_tokens = tokens
+        self.carried_tokens = tokens
         if tokens:
             self._say(decided.value.round, tokens, ISLAND if self._is_islanded else NOT_IN_ROSTER, kept=True)
 
@@ -237,7 +291,7 @@ class Work:
             await self._trainer.abandon()
             self._say(round_number, tokens, LATE_TWICE, kept=False)
             return
-        self._forget_carried(round_number)
+        self.forget_carried(round_number)
         if self._training is None:
             return  # there was nothing but the late one
         if self._is_spent:
@@ -253,22 +307,34 @@ class Work:
     async def lost(self, round_number: int, offer: Offer | None, tokens: int) -> None:
         """Rounds were committed that this peer cannot tell the contributors of, or that it was far behind."""
         self._late = None
-        self._forget_carried(round_number)
+        self.forget_carried(round_number)
         if offer is None:
             await self._stop(round_number, tokens, UNKNOWN)
             return
         is_within = largest_rms(offer.x_N, self.run.grid) <= self.run.charter.reduce.max_rms
-        kept = self._is_islanded and self._carries and is_within and not offer.is_spent
+        kept = self._is_islanded and self._carries and is_within and not (offer.ballots or offer.is_spent)
         if kept:
-            self._carried_tokens = offer.tokens
+            self.carried_tokens = offer.tokens
             np.copyto(self._residual_N, offer.x_N)
         else:
             self._residual_N[:] = 0
         self._say(round_number, offer.tokens, ISLAND if kept else UNKNOWN, kept=kept)
 
+    async def collect(self, round_number: int, tokens: int) -> None:
+        """The round is over, and with it what kept an offer as it is: takes what was trained beside it."""
+        if not self._is_beside:
+            return
+        self._is_beside = False
+        if not self._carries:
+            await self._stop(round_number, tokens, ISLAND)
+            return
+        self._trainer.finish()
+        self._late, self._training = self._training, None
+        self._say(round_number, tokens, ISLAND, kept=True)
+
     def _drop_spent(self, round_number: int, offer: Offer) -> None:
         self._residual_N[:] = 0
-        self._carried_tokens = 0
+        self.carried_tokens = 0
         self._say(round_number, offer.tokens, SPENT, kept=False)
 
     async def _stop(self, round_number: int, tokens: int, reason: str) -> None:
@@ -276,11 +342,11 @@ class Work:
         await self._trainer.abandon()
         self._say(round_number, tokens, reason, kept=False)
 
-    def _forget_carried(self, round_number: int) -> None:
+    def forget_carried(self, round_number: int) -> None:
         """A late update that missed its second round cannot be told from the rest of the residual any more."""
-        if self._carried_tokens:
-            self._say(round_number, self._carried_tokens, LATE_TWICE, kept=False)
-            self._carried_tokens = 0
+        if self.carried_tokens:
+            self._say(round_number, self.carried_tokens, LATE_TWICE, kept=False)
+            self.carried_tokens = 0
             self._residual_N[:] = 0
 
     def _say(self, round_number: int, tokens: int, reason: str, *, kept: bool) -> None:

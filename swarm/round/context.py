@@ -85,7 +85,7 @@ class Context:
     """The attempt of the open round this peer is in or was in last; 0 before its first."""
     island: Island = field(default_factory=Island)
     train_on: "Callable[[Offer], asyncio.Future[Offer] | None] | None" = None
-    """Sends the trainer on from an offer that was in no roster, if that can be; None where no island may train."""
+    """Sends the trainer on, from this offer or beside it, if it is not at work; None where no island may train."""
     start_over: "Callable[[], asyncio.Future[Offer]] | None" = None
     """Trains anew from the head, with other batches, because an offer was spent in vain."""
     scorer: Scorer | None = None

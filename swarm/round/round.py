@@ -91,7 +91,7 @@ async def run_round(ctx: Context, pending: "asyncio.Future[Offer]") -> Finished 
             case None:
                 continue  # called away, or told of a record: look again
         await _ask_around(ctx)
-        pending = _after_spending(ctx, _on_an_island(ctx, pending), outcome)
+        pending = _on_an_island(ctx, _after_spending(ctx, pending, outcome))
         await asyncio.sleep(_backoff_s(ctx.me, attempt))
         attempt += 1
 
@@ -249,10 +249,7 @@ async def _ask_one(ctx: Context, peer: PeerId) -> bool:
 
 
 def _on_an_island(ctx: Context, pending: "asyncio.Future[Offer]") -> "asyncio.Future[Offer]":
-    """Says so when a quorum cannot be reached, and sends the trainer on: the future of the larger update.
-
-    An update that was in a roster stays as it is: somebody may have counted it.
-    """
+    """Says so when a quorum cannot be reached, and sends the trainer on: the future of what this peer brings then."""
     missing = ctx.island.missing(ctx.electorate)
     if not missing:
         return pending
@@ -268,13 +265,13 @@ def _on_an_island(ctx: Context, pending: "asyncio.Future[Offer]") -> "asyncio.Fu
                 trains=ctx.train_on is not None,
             )
         )
-    if ctx.train_on is None or not pending.done() or pending.result().ballots:
+    if ctx.train_on is None or not pending.done():
         return pending
-    larger = ctx.train_on(pending.result())
-    if larger is None:
+    sent_on = ctx.train_on(pending.result())
+    if sent_on is None:
         return pending
     ctx.island.updates += 1
-    return larger
+    return sent_on
 
 
 def _after_spending(

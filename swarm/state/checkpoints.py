@@ -6,13 +6,15 @@ is written at a time, and if rounds are quicker than the disk, those in between 
 far behind that the results after it are pruned: then `keep` waits.
 
 The residual (what quantising or a missed round took from this peer's updates) is local and in no record. It is saved
-in int8, a quarter of its size, at once and beside any checkpoint that is being written; what that rounds away is a
-hundredth of it. A crash between a commit and that save loses it, as it loses the current inner steps.
+in int8, a quarter of its size, at once and beside any checkpoint that is being written, and again when a late update
+has come into it; what that rounds away is a hundredth of it. A crash between a commit and that save loses it, as it
+loses the current inner steps.
 """
 
 import asyncio
 import struct
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import blake3
@@ -28,12 +30,15 @@ from swarm.state.head import Head
 from swarm.state.run import Run
 from swarm.state.store import KEPT_ROUNDS, Store
 from swarm.vector.codec import make_codec
+from swarm.vector.grid import Grid
 
 MAX_LAG_ROUNDS = KEPT_ROUNDS - 2
 """A restart replays at most so many rounds; the results of that many are on disk, and of two more."""
 _BLOCK_ELEMENTS = 128
-_HEADER = struct.Struct("<Q32s")
-"""The round after which the residual is what is left over, and the BLAKE3 of what follows."""
+_DIGEST_BYTES = 32
+_HEADER = struct.Struct("<QQ")
+"""After the BLAKE3 of all that follows: the round after which the residual is what is left over, and the tokens of the
+late update in it."""
 
 T = TypeVar("T")
 
@@ -65,6 +70,22 @@ class _Newest(Generic[T]):
                 self.at_rest.set()
 
 
+@dataclass(frozen=True)
+class LeftOver:
+    """What earlier rounds did not take of this peer's updates."""
+
+    residual_N: np.ndarray
+    """Float32 [N]."""
+    round: int
+    """After which it is that."""
+    carried_tokens: int
+    """Of the late update that is in it."""
+
+
+def nothing_left(grid: Grid) -> LeftOver:
+    return LeftOver(np.zeros(grid.elements, np.float32), 0, 0)
+
+
 class Checkpoints:
     """One peer's checkpoints. `run` is a task of its own; `keep` hands it what to write."""
 
@@ -83,34 +104,37 @@ class Checkpoints:
         """Writes what `keep` has handed over, until cancelled. No residual waits for a snapshot."""
         await all_of(self._residuals.write_by(self._write_residual), self._heads.write_by(self._write_snapshot))
 
-    async def keep(self, head: Head, residual_N: np.ndarray) -> None:
+    async def keep(self, head: Head, residual_N: np.ndarray, carried_tokens: int) -> None:
         """Hands over a head and its residual, float32 [N]; returns when the residual's memory may be changed again.
 
         The writing itself goes on beside. Yields between chunks.
         """
         if head.round - self._newest >= MAX_LAG_ROUNDS:
             await self._heads.at_rest.wait()
-        residual = await self._encoded(head.round, residual_N) if self._store.keeps_residual else []
+        await self.keep_residual(head.round, residual_N, carried_tokens)
+        self._heads.put(head)
+
+    async def keep_residual(self, round_number: int, residual_N: np.ndarray, carried_tokens: int) -> None:
+        """As `keep`, when the residual of that round has grown since: a late update came."""
+        residual = await self._encoded(round_number, residual_N, carried_tokens) if self._store.keeps_residual else []
         if residual:
             self._residuals.put(residual)
-        self._heads.put(head)
 
     async def finish(self) -> None:
         """Returns once all that was handed over is on disk, or was refused by it."""
         await self._residuals.at_rest.wait()
         await self._heads.at_rest.wait()
 
-    def residual_at(self, head: Head) -> np.ndarray:
-        """What was left over when this peer last stopped, float32 [N]; zeros if that is not known at `head`."""
-        residual_N = np.zeros(self._run.grid.elements, np.float32)
+    def left_over_at(self, head: Head) -> LeftOver:
+        """What was left over when this peer last stopped; nothing if that is not known at `head`."""
         data = self._store.load_residual()
         if data is None:
-            return residual_N
-        why_not = self._read_residual(data, head, residual_N)
-        if why_not is not None:
-            residual_N[:] = 0
-            self._say(f"what quantising had left over of this peer's last updates is dropped: {why_not}")
-        return residual_N
+            return nothing_left(self._run.grid)
+        found = self._read_residual(data, head)
+        if isinstance(found, str):
+            self._say(f"what was left over of this peer's last updates is dropped: {found}")
+            return nothing_left(self._run.grid)
+        return found
 
     @property
     def _newest(self) -> int:
@@ -136,8 +160,9 @@ class Checkpoints:
         else:
             self._is_refused = False
 
-    async def _encoded(self, round_number: int, residual_N: np.ndarray) -> list[bytes]:
-        grid, digest, chunks = self._run.grid, blake3.blake3(), list[bytes]()
+    async def _encoded(self, round_number: int, residual_N: np.ndarray, carried_tokens: int) -> list[bytes]:
+        header = _HEADER.pack(round_number, carried_tokens)
+        grid, digest, chunks = self._run.grid, blake3.blake3(header), list[bytes]()
         for chunk in range(grid.chunks):
             try:
                 chunks.append(self._codec.encode(residual_N[grid.bounds(chunk)]))
@@ -145,20 +170,20 @@ class Checkpoints:
                 return []  # what no codec takes the gate will not let out either: it is dropped with the next update
             digest.update(chunks[-1])
             await asyncio.sleep(0)
-        return [_HEADER.pack(round_number, digest.digest()), *chunks]
+        return [digest.digest(), header, *chunks]
 
-    def _read_residual(self, data: bytes, head: Head, residual_N: np.ndarray) -> str | None:
-        """Decodes it into `residual_N`; returns why that cannot be what is left over at `head`, if it cannot."""
+    def _read_residual(self, data: bytes, head: Head) -> LeftOver | str:
+        """What it holds, or why that cannot be what is left over at `head`."""
         grid = self._run.grid
         sizes = [self._codec.encoded_bytes(grid.length(chunk)) for chunk in range(grid.chunks)]
-        if len(data) != _HEADER.size + sum(sizes):
+        digest, rest = data[:_DIGEST_BYTES], memoryview(data)[_DIGEST_BYTES:]
+        if len(rest) != _HEADER.size + sum(sizes) or blake3.blake3(rest).digest() != digest:
             return "its file is damaged"
-        round_number, digest = _HEADER.unpack_from(data)
-        codes = memoryview(data)[_HEADER.size :]
-        if blake3.blake3(codes).digest() != digest:
-            return "its file is damaged"
+        round_number, carried_tokens = _HEADER.unpack_from(rest)
+        codes = rest[_HEADER.size :]
         if round_number > head.round or self._may_have_been_counted(round_number, head.round):
             return f"it is that of round {round_number}, and this peer is in round {head.round}"
+        residual_N = np.empty(grid.elements, np.float32)
         offset = 0
         for chunk, size in enumerate(sizes):
             try:
@@ -166,7 +191,7 @@ class Checkpoints:
             except ProtocolError:
                 return "its file is damaged"
             offset += size
-        return None
+        return LeftOver(residual_N, round_number, carried_tokens)
 
     def _may_have_been_counted(self, after: int, last: int) -> bool:
         """Whether this peer's update may have gone into a round after `after`, up to `last`: the residual with it."""

@@ -1,7 +1,9 @@
 """Newcomers in a swarm that goes on: killed in the middle of a download, and told by a peer that lies about pieces."""
 
 import asyncio
+from functools import partial
 
+import numpy as np
 import pytest
 
 from benchmarks.lying_transport import bend
@@ -34,6 +36,40 @@ async def end(sim: Simulation, more: int) -> None:
     assert sim.errors == [] and sim.network.errors == []
     await sim.finish()
     sim.check()
+
+
+def test_a_kill_does_not_lose_the_late_update_that_was_handed_over() -> None:
+    async def main() -> None:
+        sim = Simulation(make_charter(4, ceiling_s=6.0), seed=4)
+        rounds = {number: 0 for number in range(1, 4)}
+
+        def quick_then_slow(number: int) -> float:
+            rounds[number] += 1
+            return 1.0 if rounds[number] == 1 else 60.0
+
+        await sim.start(0, training_s=lambda: 20.0)
+        for number in (1, 2, 3):
+            await sim.start(number, training_s=partial(quick_then_slow, number))
+        await sim.until_round(1)
+        await asyncio.sleep(25)
+        before = sim.peers[0].engine._work  # type: ignore[union-attr]
+        assert [event.kept for event in sim.peers[0].of(events.UpdateLate)] == [True]
+        assert before is not None and before.carried_tokens == 1000
+        sim.kill(0)
+        await sim.start(0, training_s=lambda: 10.0)
+        await asyncio.sleep(2)
+        after = sim.peers[0].engine._work  # type: ignore[union-attr]
+        assert after is not None and after.carried_tokens == 1000
+        assert np.allclose(after._residual_N, before._residual_N, atol=0.02 * np.abs(before._residual_N).max())
+        assert np.abs(after._residual_N).max() > 0.01
+        await sim.until_round(2)
+        print(asyncio.get_running_loop().time()); [print(e) for e in sim.peers[0].seen]
+        assert sim.peers[0].id in sim.peers[1].of(events.RoundCommitted)[-1].contributors
+        assert len(sim.peers[0].of(events.UpdateLate)) == 1
+        await sim.finish()
+        sim.check()
+
+    run_virtual(main())
 
 
 def test_a_newcomer_killed_in_its_download_comes_back_and_takes_part() -> None:

@@ -13,6 +13,7 @@ import pytest
 from swarm import events
 from swarm.charter.manifest import Admission, Charter, Quorum
 from swarm.net.memory import run_virtual
+from swarm.node.work import ISLAND
 from swarm.state.chain import last_mark
 from swarm.state.forks import weight_of
 from tests.chaos.checks import check_bugs
@@ -105,6 +106,32 @@ def test_the_side_without_the_quorum_commits_nothing_and_says_what_to_do() -> No
         await sim.until_round(healed + 4)
         latest = sim.decided(2, healed + 4)
         assert {IDS[0], IDS[1]} <= set(latest.roster.peers)
+        await sim.finish()
+        sim.check()
+
+    run_virtual(main())
+
+
+def test_who_is_cut_off_with_its_update_in_a_roster_trains_on_beside_it() -> None:
+    async def main() -> None:
+        sim = await started(make_charter(4, ceiling_s=6.0), 4)
+        closed = asyncio.Event()
+        sim.peers[0].show = lambda event: closed.set() if isinstance(event, events.RosterReady) else None
+        await asyncio.wait_for(closed.wait(), 60)
+        split(sim, (0,), (1, 2, 3))
+        opened = sim.committed(0) + 1
+        await asyncio.sleep(60)
+        assert sim.committed(0) == opened - 1 and sim.committed(1) > opened + 3
+        (began,) = sim.peers[0].of(events.IslandBegan)
+        assert began.trains
+        sim.network.heal()
+        healed = sim.committed(1)
+        await sim.until_round(healed + 2, within_s=60)
+        assert [event.updates for event in sim.peers[0].of(events.IslandEnded)] == [1]
+        late = [(event.round, event.kept, event.reason) for event in sim.peers[0].of(events.UpdateLate)]
+        assert IDS[0] in sim.decided(1, opened).roster.peers, "it may have been counted"
+        assert late == [(opened, True, ISLAND)], "what was made beside it, and nothing twice"
+        assert IDS[0] in sim.decided(1, healed + 2).roster.peers
         await sim.finish()
         sim.check()
 

@@ -11,7 +11,18 @@ from torch import nn
 from swarm.charter.manifest import AdamW, Training
 from swarm.errors import NetworkError
 from swarm.node import optimizer as optimizers
-from swarm.node.messages import Abandon, Base, Finish, GoOn, Score, Scored, TrainerHello, UpdateMade, Yielded
+from swarm.node.messages import (
+    Abandon,
+    Base,
+    Finish,
+    GoOn,
+    Score,
+    Scored,
+    TrainBeside,
+    TrainerHello,
+    UpdateMade,
+    Yielded,
+)
 from swarm.sovereignty.privacy import Receipt, Spent
 from swarm.vector.flatten import named_parameters, scatter, schema, schema_digest
 from swarm.vector.outer import AdamWRule
@@ -407,6 +418,76 @@ def test_a_waiting_trainer_scores_a_base_and_keeps_its_own_weights(model: nn.Mod
     assert answers == [Scored(1, 0.25), Scored(2, None, has_diverged=True), Scored(3, 0.5)]
     assert seen == pytest.approx([0.2] * 3)
     assert updates[0].tobytes() == updates[1].tobytes()
+
+
+@pytest.mark.parametrize("training", [DILOCO, GRADIENT])
+def test_steps_beside_an_update_are_one_of_their_own_and_wait_until_they_are_wanted(
+    model: nn.Module, node: FakeNode, training: Training
+) -> None:
+    """They begin where the last update left the weights, and its memory stays as it is until then."""
+    base_N = np.full(node.shared.base_N.size, 0.1, np.float32)
+    updates: list[np.ndarray] = []
+    scored: list[object] = []
+    made = threading.Event()
+
+    def script() -> None:
+        assert isinstance(node.hear(), TrainerHello)
+        node.give_base(1, base_N)
+        updates.append(node.hear_update())
+        node.send(TrainBeside(1))
+        made.wait(30)
+        node.shared.base_N[:] = 7.0
+        node.send(Score(1))
+        scored.append(node.hear())
+        updates.append(node.shared.update_N.copy())
+        node.shared.base_N[:] = base_N
+        node.send(Finish(1))
+        updates.append(node.hear_update())
+        node.stop(base_N, 1)
+
+    with Script(script):
+        inner = torch.optim.SGD(model.parameters(), lr=0.5)
+        stepped: list[np.ndarray] = []
+        inner.register_step_post_hook(lambda *_: stepped.append(vector_of(model)))
+        optimizer = node.wrap(model, inner, training)
+        optimizer.score_with = lambda model: 0.25
+        train(model, optimizer, 3 * training.inner_steps + 1)
+        made.set()
+        while not optimizer.is_finished:
+            train(model, optimizer, 1)
+    assert scored == [Scored(1, 0.25)]
+    assert updates[0].tobytes() == updates[1].tobytes()
+    heard = [message for message in node.heard if isinstance(message, UpdateMade)]
+    assert heard[0].steps == training.inner_steps and heard[1].steps > 2 * training.inner_steps
+    assert heard[0].tokens == heard[0].steps and heard[1].tokens == heard[1].steps
+    assert updates[2].any()
+    if training.mode == "diloco":
+        offered_N = stepped[training.inner_steps - 1]
+        np.testing.assert_array_equal(updates[0], base_N - offered_N)
+        np.testing.assert_array_equal(updates[2], offered_N - stepped[-1])
+
+
+@pytest.mark.parametrize("order", [Finish(1), Abandon(1)])
+def test_who_sits_out_beside_an_update_waits_for_a_word(
+    model: nn.Module, node: FakeNode, order: Finish | Abandon
+) -> None:
+    base_N = np.full(node.shared.base_N.size, 0.1, np.float32)
+
+    def script() -> None:
+        assert isinstance(node.hear(), TrainerHello)
+        node.give_base(1, base_N)
+        node.hear_update()
+        node.send(TrainBeside(1))
+        node.send(Score(1))
+        assert node.hear() == Scored(1, None)
+        node.send(order)
+        assert isinstance(node.hear(), UpdateMade if isinstance(order, Finish) else Yielded)
+        node.stop(base_N, 1)
+
+    with Script(script):
+        optimizer = node.wrap(model, adamw(model), DILOCO)
+        while not optimizer.is_finished:
+            optimizer.sit_out()
 
 
 def test_scoring_needs_no_room_for_the_model_twice(

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from swarm.node.link import NodeEnd
-from swarm.node.messages import Base, Begin, Finish, Message, Score, Scored, UpdateMade
+from swarm.node.messages import Base, Begin, Finish, Message, Score, Scored, TrainBeside, UpdateMade
 from swarm.node.shared import SharedVectors
 from swarm.node.spawn import make_shared_fd
 from swarm.state.head import Head
@@ -18,7 +18,7 @@ from tests.unit.state.samples import small_charter, zero_head
 
 HEAD = zero_head(Run(small_charter()))
 CANDIDATE_N = np.full_like(HEAD.base_N, 3.0)
-Told = Begin | Base | Score | Finish
+Told = Begin | Base | Score | Finish | TrainBeside
 
 
 class Trainer:
@@ -73,6 +73,29 @@ def test_a_trainer_at_work_hands_over_its_steps_and_scores_then() -> None:
         trainer.say(Scored(1, 0.5))
         assert await scoring == 0.5
         assert np.array_equal(trainer.shared.base_N, HEAD.base_N)
+
+    play(scene)
+
+
+def test_a_trainer_at_work_beside_an_update_scores_between_its_steps() -> None:
+    """To hand them over would be to write over the update."""
+
+    async def scene(trainer: Trainer) -> None:
+        offered = trainer.end.begin(HEAD)
+        await trainer.hears()
+        trainer.say(UpdateMade(1, 7, None, 2))
+        await offered
+        beside = trainer.end.train_beside()
+        assert await trainer.hears() == TrainBeside(1)
+        scoring = asks(trainer)
+        assert await trainer.hears() == Score(1)
+        trainer.say(Scored(1, 0.5))
+        assert await scoring == 0.5
+        assert np.array_equal(trainer.shared.base_N, HEAD.base_N)
+        trainer.end.finish()
+        assert await trainer.hears() == Finish(1)
+        trainer.say(UpdateMade(1, 9, None, 3))
+        assert (await beside).tokens == 9
 
     play(scene)
 

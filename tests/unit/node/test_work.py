@@ -10,8 +10,9 @@ import pytest
 
 from swarm import events
 from swarm.charter.manifest import Training
+from swarm.net import wire
 from swarm.net.memory import run_virtual
-from swarm.node.work import LATE_TWICE, NOT_IN_ROSTER, NOT_READY, UNKNOWN, Update, Work
+from swarm.node.work import ISLAND, LATE_TWICE, NOT_IN_ROSTER, NOT_READY, TOO_LARGE, UNKNOWN, Update, Work
 from swarm.round.outcome import Offer
 from swarm.state.head import Head
 from swarm.state.resume import state_zero
@@ -37,6 +38,11 @@ class HandTrainer:
     def give(self, value: float, tokens: int, step_s: float = 1.0) -> None:
         assert self._update is not None
         self._update.set_result(Update(np.full(N, value, np.float32), tokens, 10.0, step_s))
+
+    def train_beside(self) -> "asyncio.Future[Update]":
+        self.asked.append("beside")
+        self._update = asyncio.get_running_loop().create_future()
+        return self._update
 
     def finish(self) -> None:
         self.asked.append("finish")
@@ -73,7 +79,11 @@ class Stage:
 
     def begin(self, after: int, last: Any = None) -> "asyncio.Task[Offer]":
         self.work.begin(self.head(after), last)
-        return asyncio.create_task(self.work.offer(self.head(after)))
+        return asyncio.create_task(self._bring(self.head(after)))
+
+    async def _bring(self, head: Head) -> Offer:
+        await self.work.take_late(head)
+        return await self.work.offer(head)
 
     def without_me(self, round_number: int) -> Any:
         """A decision that this peer is in no roster of."""
@@ -237,5 +247,99 @@ def test_a_late_update_that_waits_alone_and_misses_its_round_is_one_event() -> N
         await stage.work.missed(3, 0)
         assert stage.said[1:] == [(3, 80, False, LATE_TWICE)]
         assert (stage.residual_N == 0).all()
+
+    run_virtual(main())
+
+
+BALLOT = wire.Ballot(0, 1, ME)
+
+
+async def trained_beside(stage: Stage) -> Offer:
+    """An update of 80 tokens that was in a roster when this peer was cut off, and steps beside it."""
+    pending = stage.begin(0)
+    await asyncio.sleep(1.0)
+    stage.trainer.give(2.0, 80)
+    offer = await pending
+    offer.ballots.add(BALLOT)
+    assert stage.work.must_stay(offer)
+    assert stage.work.train_beside() and not stage.work.train_beside()
+    stage.work.hurry()
+    assert stage.trainer.asked == ["begin 0", "beside"], "its memory still holds what was offered"
+    return offer
+
+
+def test_steps_beside_an_update_that_was_in_a_roster_go_into_the_next_round() -> None:
+    async def main() -> None:
+        stage = Stage("carry")
+        offer = await trained_beside(stage)
+        stage.work.counted(offer, stage.without_me(1), None, head=6)
+        await stage.work.collect(1, 40)
+        assert stage.said == [(1, 80, True, ISLAND), (1, 40, True, ISLAND)]
+        pending = stage.begin(6)
+        await asyncio.sleep(1.0)
+        stage.trainer.give(3.0, 45)
+        offer = await pending
+        assert (offer.x_N == 5.5).all() and offer.tokens == 125
+        assert stage.trainer.asked == ["begin 0", "beside", "finish"]
+
+    run_virtual(main())
+
+
+def test_what_somebody_may_have_counted_is_dropped_and_the_steps_beside_it_are_not() -> None:
+    async def main() -> None:
+        stage = Stage("carry")
+        offer = await trained_beside(stage)
+        await stage.work.lost(1, offer, 40)
+        await stage.work.collect(1, 40)
+        assert stage.said == [(1, 80, False, UNKNOWN), (1, 40, True, ISLAND)]
+        pending = stage.begin(30)
+        await asyncio.sleep(1.0)
+        stage.trainer.give(3.0, 45)
+        assert ((await pending).x_N == 3.0).all()
+
+    run_virtual(main())
+
+
+def test_a_charter_that_drops_drops_steps_beside_an_update_too() -> None:
+    async def main() -> None:
+        stage = Stage("drop")
+        offer = await trained_beside(stage)
+        stage.work.counted(offer, stage.without_me(1), None, head=1)
+        await stage.work.collect(1, 40)
+        assert stage.said == [(1, 80, False, NOT_IN_ROSTER), (1, 40, False, ISLAND)]
+        assert stage.trainer.asked == ["begin 0", "beside", "abandon"]
+
+    run_virtual(main())
+
+
+def test_a_late_update_above_the_norm_bound_is_dropped_and_training_begins() -> None:
+    async def main() -> None:
+        stage = Stage("carry")
+        stage.begin(0).cancel()
+        await stage.work.missed(1, 70)
+        pending = stage.begin(1)
+        await asyncio.sleep(1.0)
+        stage.trainer.give(1e3, 80)
+        await asyncio.sleep(1.0)
+        stage.trainer.give(2.0, 90)
+        offer = await pending
+        assert (offer.x_N == 2.5).all() and offer.tokens == 90
+        assert stage.said[1:] == [(2, 80, False, TOO_LARGE)]
+
+    run_virtual(main())
+
+
+def test_a_late_update_from_before_a_restart_is_in_the_very_next_round_or_in_none() -> None:
+    async def main() -> None:
+        stage = Stage("carry")
+        work = Work(stage.run, ME, stage.trainer, stage.residual_N, lambda _: None, 70)
+        work.begin(stage.head(1), None)
+        coming = asyncio.create_task(work.offer(stage.head(1)))
+        await asyncio.sleep(1.0)
+        stage.trainer.give(2.0, 80)
+        offer = await coming
+        assert (offer.x_N == 2.5).all() and offer.tokens == 150
+        work.counted(offer, stage.without_me(2), None, head=2)
+        assert (stage.residual_N == 2.0).all() and work.carried_tokens == 80
 
     run_virtual(main())

@@ -73,7 +73,7 @@ def played(store: Store, play: Callable[[Checkpoints], object], me: str = ME) ->
 
 def saved(store: Store, head: Head, residual_N: np.ndarray = RESIDUAL_N) -> list[events.AnyEvent]:
     async def play(checkpoints: Checkpoints) -> None:
-        await checkpoints.keep(head, residual_N)
+        await checkpoints.keep(head, residual_N, 0)
         await checkpoints.finish()
 
     return played(store, play)
@@ -81,8 +81,8 @@ def saved(store: Store, head: Head, residual_N: np.ndarray = RESIDUAL_N) -> list
 
 def left_over(store: Store, head: Head, me: str = ME) -> tuple[np.ndarray, list[str]]:
     said: list[events.AnyEvent] = []
-    residual_N = Checkpoints(RUN, me, store, said.append).residual_at(head)  # type: ignore[arg-type]
-    return residual_N, [event.text for event in said if isinstance(event, events.Note)]
+    left = Checkpoints(RUN, me, store, said.append).left_over_at(head)  # type: ignore[arg-type]
+    return left.residual_N, [event.text for event in said if isinstance(event, events.Note)]
 
 
 @pytest.mark.parametrize("sizes", [(3,), (0, 5), (700, 700), (2_500_000, 1)])
@@ -102,7 +102,7 @@ def test_keep_does_not_wait_for_the_disk_and_the_newest_wins() -> None:
     async def play(checkpoints: Checkpoints) -> None:
         store.go_on = asyncio.Event()
         for made in CHAIN[:3]:
-            await checkpoints.keep(made.after, RESIDUAL_N)
+            await checkpoints.keep(made.after, RESIDUAL_N, 0)
             await asyncio.sleep(0)
         assert store.taken == []
         store.go_on.set()
@@ -125,7 +125,7 @@ def test_a_residual_does_not_wait_for_a_checkpoint_that_is_being_written() -> No
         checkpoints = Checkpoints(RUN, ME, store, lambda event: None)
         writing = asyncio.create_task(checkpoints.run())
         for made in CHAIN[:2]:
-            await checkpoints.keep(made.after, RESIDUAL_N * made.after.round)
+            await checkpoints.keep(made.after, RESIDUAL_N * made.after.round, 0)
             await asyncio.sleep(0)
             await asyncio.sleep(0)
         residual_N, said = left_over(store, CHAIN[1].after)
@@ -142,10 +142,10 @@ def test_rounds_wait_for_a_disk_that_falls_so_far_behind_that_their_results_woul
         store = SlowStore()
         checkpoints = Checkpoints(RUN, ME, store, lambda event: None)
         writing = asyncio.create_task(checkpoints.run())
-        await checkpoints.keep(CHAIN[0].after, RESIDUAL_N)
+        await checkpoints.keep(CHAIN[0].after, RESIDUAL_N, 0)
         await asyncio.sleep(0)
         far = replace(CHAIN[1].after, round=MAX_LAG_ROUNDS)
-        waiting = asyncio.create_task(checkpoints.keep(far, RESIDUAL_N))
+        waiting = asyncio.create_task(checkpoints.keep(far, RESIDUAL_N, 0))
         await asyncio.sleep(0.02)
         assert not waiting.done()
         store.go_on.set()
@@ -163,10 +163,10 @@ def test_a_refused_checkpoint_is_said_and_the_next_one_is_tried() -> None:
     asyncio.run(MemoryStore.save_snapshot(store, 0, (CHAIN[0].before.base_N,)))
 
     async def play(checkpoints: Checkpoints) -> None:
-        await checkpoints.keep(CHAIN[0].after, RESIDUAL_N)
+        await checkpoints.keep(CHAIN[0].after, RESIDUAL_N, 0)
         await checkpoints.finish()
         store.is_full = False
-        await checkpoints.keep(CHAIN[1].after, RESIDUAL_N)
+        await checkpoints.keep(CHAIN[1].after, RESIDUAL_N, 0)
         await checkpoints.finish()
 
     failed, done = played(store, play)
@@ -198,6 +198,20 @@ def test_the_residual_comes_back_within_a_hundredth_and_is_the_owners_alone(tmp_
     assert np.sqrt(np.mean((residual_N - RESIDUAL_N) ** 2)) < 0.01 * np.sqrt(np.mean(RESIDUAL_N**2))
     assert (tmp_path / "residual").stat().st_mode & 0o077 == 0
     assert (tmp_path / "residual").stat().st_size < RESIDUAL_N.nbytes / 3
+
+
+def test_a_late_update_that_came_into_the_residual_is_on_disk_with_its_tokens(tmp_path: Path) -> None:
+    store = DiskStore(tmp_path)
+
+    async def play(checkpoints: Checkpoints) -> None:
+        await checkpoints.keep(CHAIN[1].after, RESIDUAL_N, 0)
+        await checkpoints.keep_residual(2, RESIDUAL_N * 3, 70)
+        await checkpoints.finish()
+
+    played(store, play)
+    left = Checkpoints(RUN, ME, store, lambda _: None).left_over_at(CHAIN[1].after)
+    assert (left.round, left.carried_tokens) == (2, 70)
+    assert np.allclose(left.residual_N, 3 * RESIDUAL_N, atol=0.03 * np.abs(RESIDUAL_N).max())
 
 
 def test_without_a_residual_it_is_zeros_and_nothing_is_said(tmp_path: Path) -> None:
@@ -279,7 +293,7 @@ def live(folder: Path, rounds: list[MadeRound], committed: list[int]) -> None:
             await store.save_acceptor(b"vote %d" % made.value.round)
             await store.save_record(made.value.round, made.record)
             committed.append(made.value.round)
-            await checkpoints.keep(made.after, RESIDUAL_N)
+            await checkpoints.keep(made.after, RESIDUAL_N, 0)
             resting = asyncio.create_task(checkpoints.finish())
             await asyncio.wait((resting, writing), return_when=asyncio.FIRST_COMPLETED)
             if writing.done():
