@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
 from swarm import events
@@ -133,6 +133,17 @@ class Context:
         """
         electors = self.electorate.peers
         return self.seats.waiting_since_s(self.round, ballot, electors, max(1, len(electors) // 2))
+
+    def is_early(self, known: Set[PeerId] = frozenset()) -> bool:
+        """Whether no quorum can be here yet, since too many electors say that they are still at their inner steps.
+
+        `known` are those of whom this peer knows more: that they are here, or that they do not answer.
+        """
+        training = {
+            peer for peer, entry in self.announced().items() if entry.round == self.round and entry.phase == "training"
+        }
+        training = training & self.electorate.voters - known
+        return bool(training) and not self.electorate.has_quorum(self.electorate.voters - training)
 
     def ballot(self, attempt: int) -> wire.Ballot:
         return self.electorate.ballot(self.run.id, self.round, attempt)

@@ -65,7 +65,10 @@ class _Follower:
         self._silence_s = max(rule.floor_s, _HEARTBEATS_MISSED * HEARTBEAT_S)
         # A leader waits at most a ceiling before it begins and another one for its quorum; who left before its leader
         # gives up would come to every table too early and leave it too early.
-        self._until_s = self._joined_s + 2 * rule.ceiling_s + self._silence_s
+        self._patience_s = 2 * rule.ceiling_s + self._silence_s
+        self._until_s = self._joined_s + self._patience_s
+        self._early_s = self._joined_s
+        """Until when too many were at their inner steps for anything to come of this attempt."""
         self._joined = 1
         self._last_join_s = self._joined_s
 
@@ -99,6 +102,9 @@ class _Follower:
             case wire.Waiting(joined):
                 if joined > self._joined:
                     self._joined, self._last_join_s = joined, monotonic_s()
+                if self._ctx.is_forming and self._ctx.is_early():
+                    self._early_s = monotonic_s()
+                    self._until_s = self._early_s + self._patience_s
                 if monotonic_s() > self._until_s:
                     awaited = "roster" if self._ctx.is_forming else "certificate" if self._has_voted else "proposal"
                     return self._without(f"the leader lives and no {awaited} came from it in time")
@@ -137,9 +143,10 @@ class _Follower:
         self._roster = sealed, roster.weights
         ctx.is_forming = False
         now_s = monotonic_s()
-        # From this peer's join to the last one: how long the leader waited for those who never came is no measure.
+        # From this peer's join to the last one: how long the leader waited for those who never came is no measure, nor
+        # is how much too early this peer came.
         last_join_s = now_s if len(roster.seats) > self._joined else self._last_join_s
-        ctx.book.observe(Phase.JOIN, last_join_s - self._joined_s)
+        ctx.book.observe(Phase.JOIN, max(0.0, last_join_s - self._early_s))
         # Twice, since an owner may fail at its deadline and another one reduce its chunks anew.
         attempt = self._ballot.attempt
         self._until_s = now_s + 2 * ctx.limit_s(Phase.REDUCE, attempt) + ctx.limit_s(Phase.VOTE, attempt)

@@ -72,6 +72,8 @@ class _Leader:
         self._missed: dict[PeerId, int] = {}
         self._probes: Counter[PeerId] = Counter()
         self._began_s = monotonic_s()
+        self._early_s = 0.0
+        """Until when too many were at their inner steps for anything to come of this attempt; 0 if never."""
         self._helpers: list[asyncio.Task[None]] = []
         self._told: set[Guest] = set()
         """Guests that were sent this attempt's roster: a proposal need not repeat it."""
@@ -126,10 +128,12 @@ class _Leader:
             joined = {ctx.me, *(guest.peer for guest in guests)}
             promised = (joined | self._promises.keys()) & electorate.voters
             expected = self._expected()
+            if ctx.is_early(joined | self._dead()):
+                self._early_s = monotonic_s()
             for guest in guests:
                 guest.waiting = wire.Waiting(len(joined), len(expected | joined))
             half_s = ctx.half_here_s(self._ballot)
-            waited_s = monotonic_s() - (self._began_s if half_s is None else half_s)
+            waited_s = self._tried_s if half_s is None else monotonic_s() - half_s
             match decide(
                 joined=joined,
                 has_quorum=self._are_enough(promised, limit_s),
@@ -138,15 +142,16 @@ class _Leader:
                 limit_s=limit_s,
             ):
                 case Close():
-                    ctx.book.observe(Phase.JOIN, ctx.seats.join_spread_s(ctx.round, self._ballot, self._began_s))
+                    spread_s = ctx.seats.join_spread_s(ctx.round, self._ballot, self._began_s, self._early_s)
+                    ctx.book.observe(Phase.JOIN, spread_s)
                     self._report_absent(expected - joined, limit_s)
                     return None
                 case wait:
-                    past_limit = monotonic_s() - self._began_s >= limit_s
+                    past_limit = self._tried_s >= limit_s
                     if not wait.has_quorum and past_limit and not has_said_so and not electorate.may_thin:
                         has_said_so = True
                         self._say_no_quorum(promised)
-                    if monotonic_s() - self._began_s >= give_up_s:
+                    if self._tried_s >= give_up_s:
                         voices = electorate.voices
                         came = f"{float(voices.count(promised)):.3g} of {voices.all} voices"
                         return Aborted(f"electors with {came} came: no quorum")
@@ -159,10 +164,18 @@ class _Leader:
         electorate = self._ctx.electorate
         if electorate.has_quorum(promised):
             return True
-        if not electorate.may_thin or monotonic_s() - self._began_s < limit_s:
+        if not electorate.may_thin or self._tried_s < limit_s:
             return False
-        silent = {peer for peer, missed in self._missed.items() if missed >= _PROBES_MISSED}
-        return not electorate.peers - promised - electorate.undialable - silent - self._ctx.outlaws
+        return not electorate.peers - promised - electorate.undialable - self._dead() - self._ctx.outlaws
+
+    @property
+    def _tried_s(self) -> float:
+        """How long this leader has been here with a chance of a quorum."""
+        return monotonic_s() - max(self._began_s, self._early_s)
+
+    def _dead(self) -> set[PeerId]:
+        """Those that do not answer."""
+        return {peer for peer, missed in self._missed.items() if missed >= _PROBES_MISSED}
 
     def _expected(self) -> set[PeerId]:
         """Electors that answer, and newcomers that announce they work on this round; at first all of genesis.
@@ -177,7 +190,7 @@ class _Leader:
         }
         wanted = set(ctx.electorate.peers) | announced
         if ctx.round > 1 or self._ballot.attempt > 1:
-            wanted -= {peer for peer, count in self._missed.items() if count >= _PROBES_MISSED}
+            wanted -= self._dead()
         return wanted - ctx.outlaws | {ctx.me}
 
     async def _probe(self) -> None:

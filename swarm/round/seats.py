@@ -128,13 +128,14 @@ class Seats:
             return None
         return came_at_s[guests - 1]
 
-    def join_spread_s(self, round_number: int, ballot: wire.Ballot, leader_s: float) -> float:
+    def join_spread_s(self, round_number: int, ballot: wire.Ballot, leader_s: float, early_s: float) -> float:
         """Seconds from the first join of an attempt to the last, its leader's (at `leader_s`) included.
 
-        How long the leader then waited for somebody who never came says nothing about how long joining takes.
+        How long the leader then waited for somebody who never came says nothing about how long joining takes, nor does
+        how much too early who came before `early_s` was.
         """
         came_at_s = [leader_s, *self._came_at_s.get((round_number, ballot), {}).values()]
-        return max(came_at_s) - min(came_at_s)
+        return max(0.0, max(came_at_s) - max(min(came_at_s), early_s))
 
     def send_home(self, rules: RulesId, frame: wire.Frame) -> None:
         """Ends what was joined under other rules than these, with a last frame that says which are to be followed."""

@@ -41,7 +41,7 @@ async def end(sim: Simulation, more: int) -> None:
 def test_a_kill_does_not_lose_the_late_update_that_was_handed_over() -> None:
     async def main() -> None:
         sim = Simulation(make_charter(4, ceiling_s=6.0), seed=4)
-        rounds = {number: 0 for number in range(1, 4)}
+        rounds = dict.fromkeys(range(1, 4), 0)
 
         def quick_then_slow(number: int) -> float:
             rounds[number] += 1
@@ -63,9 +63,51 @@ def test_a_kill_does_not_lose_the_late_update_that_was_handed_over() -> None:
         assert np.allclose(after._residual_N, before._residual_N, atol=0.02 * np.abs(before._residual_N).max())
         assert np.abs(after._residual_N).max() > 0.01
         await sim.until_round(2)
-        print(asyncio.get_running_loop().time()); [print(e) for e in sim.peers[0].seen]
         assert sim.peers[0].id in sim.peers[1].of(events.RoundCommitted)[-1].contributors
         assert len(sim.peers[0].of(events.UpdateLate)) == 1
+        await sim.finish()
+        sim.check()
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("fast_s", [5.0, 50.0])
+def test_a_newcomer_that_is_ready_minutes_before_the_others_waits_at_their_table(fast_s: float) -> None:
+    """Longer than it is patient with a leader that could close its roster and does not."""
+
+    async def main() -> None:
+        sim = Simulation(make_charter(GENESIS + 1, ceiling_s=6.0), seed=1)
+        for number in range(GENESIS + 1):
+            await sim.start(number, training_s=lambda: 90.0)
+        await sim.until_round(1)
+        await sim.start(LATE, training_s=lambda: fast_s)
+        await sim.until_round(4, 0)
+        rounds = sim.peers[0].of(events.RoundCommitted)[1:]
+        assert all(sim.peers[LATE].id in event.contributors and event.attempt == 1 for event in rounds)
+        assert sim.peers[LATE].of(events.UpdateLate) == []
+        await sim.finish()
+        sim.check()
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_electors_that_are_ready_long_before_the_quorum_miss_nobody(seed: int) -> None:
+    """Whoever leads: no attempt fails, nobody is said to be missing, and a death then costs what it always does."""
+
+    async def main() -> None:
+        sim = Simulation(make_charter(5, ceiling_s=30.0), seed=seed)
+        for number in range(5):
+            await sim.start(number, training_s=partial(float, 120 if number > 1 else 10))
+        await sim.until_round(4)
+        for number in range(5):
+            assert sim.peers[number].of(events.QuorumMissing) == []
+            assert all(event.attempt == 1 for event in sim.peers[number].of(events.RoundCommitted))
+        asked_s = asyncio.get_running_loop().time()
+        await asyncio.sleep(60)
+        sim.kill(2)
+        await sim.until_round(5)
+        assert asyncio.get_running_loop().time() - asked_s < 120 + 10
         await sim.finish()
         sim.check()
 

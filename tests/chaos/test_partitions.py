@@ -252,7 +252,7 @@ def test_volunteers_that_stay_together_outweigh_one_that_is_quicker_alone() -> N
         await sim.until_round(2)
         split(sim, (0,), (1, 2, 3))
         async with asyncio.timeout(60):
-            while sim.committed(0) <= sim.committed(1):  # noqa: ASYNC110 (virtual time)
+            while sim.committed(1) < 3 or sim.committed(0) <= sim.committed(1):  # noqa: ASYNC110 (virtual time)
                 await asyncio.sleep(0.05)
         before = records_of(sim, 1)
         sim.network.heal()

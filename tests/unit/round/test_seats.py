@@ -20,19 +20,27 @@ def guest(number: int) -> Guest:
 
 def test_joining_lasts_from_the_first_join_to_the_last_however_long_the_leader_then_waits() -> None:
     seats = Seats()
-    assert seats.join_spread_s(1, BALLOT, 7.0) == 0.0
+    assert seats.join_spread_s(1, BALLOT, 7.0, 0.0) == 0.0
     seats.add(guest(1), 10.0)
     seats.add(guest(2), 12.5)
-    assert seats.join_spread_s(1, BALLOT, 11.0) == 2.5
-    assert seats.join_spread_s(1, BALLOT, 9.0) == 3.5
-    assert seats.join_spread_s(1, BALLOT, 20.0) == 10.0
+    assert seats.join_spread_s(1, BALLOT, 11.0, 0.0) == 2.5
+    assert seats.join_spread_s(1, BALLOT, 9.0, 0.0) == 3.5
+    assert seats.join_spread_s(1, BALLOT, 20.0, 0.0) == 10.0
+
+
+def test_how_much_too_early_somebody_came_is_no_part_of_how_long_joining_takes() -> None:
+    seats = Seats()
+    seats.add(guest(1), 10.0)
+    seats.add(guest(2), 312.5)
+    assert seats.join_spread_s(1, BALLOT, 311.0, 310.0) == 2.5
+    assert seats.join_spread_s(1, BALLOT, 11.0, 400.0) == 0.0
 
 
 def test_who_comes_a_second_time_was_not_late() -> None:
     seats = Seats()
     seats.add(guest(1), 10.0)
     seats.add(guest(1), 40.0)
-    assert seats.join_spread_s(1, BALLOT, 10.0) == 0.0
+    assert seats.join_spread_s(1, BALLOT, 10.0, 0.0) == 0.0
 
 
 def test_guests_are_waited_for_from_when_half_of_the_electors_are_there() -> None:
