@@ -32,7 +32,7 @@ from swarm.node.observatory import Observatory
 from swarm.node.presence import Presence
 from swarm.node.reach import Reach
 from swarm.node.round_length import is_round_over
-from swarm.node.work import Trainer, Work
+from swarm.node.work import SPENT, Trainer, Work
 from swarm.round.acceptor import Acceptor
 from swarm.round.context import Context
 from swarm.round.outcome import Offer
@@ -192,6 +192,9 @@ class Engine:
         ctx = self._context
         left = self._checkpoints.left_over_at(ctx.head)
         if ctx.masks.spent_before >= ctx.round:
+            if left.carried_tokens:
+                late = events.UpdateLate(round=ctx.round, tokens=left.carried_tokens, kept=False, reason=SPENT)
+                self._sink(late)
             left = nothing_left(ctx.run.grid)  # it went into a secure sum that may have been opened
         residual_N = left.residual_N
         work = self._work = Work(ctx.run, ctx.me, trainer, residual_N, self._sink, left.carried_tokens)
@@ -245,6 +248,8 @@ class Engine:
     async def leave(self) -> None:
         """Says goodbye, waits for the last checkpoint, and stops everything."""
         self._enter("leaving")
+        if self._work is not None and self.ctx is not None:
+            self._work.leave(self.ctx.round, self._presence.mine.tokens)
         try:
             await self._presence.announce()
         except (TimeoutError, OSError):

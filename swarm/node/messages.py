@@ -8,6 +8,7 @@ import msgspec
 
 from swarm import events
 from swarm.errors import ModelError
+from swarm.net.wire import MAX_ROUND
 from swarm.sovereignty.privacy import Receipt
 
 MAX_REPORT_BYTES = 4096
@@ -171,6 +172,8 @@ def read_report(line: bytes) -> FromTrainer:
     except msgspec.DecodeError:
         raise ModelError("the trainer sent its node something that is no message") from None
     if isinstance(message, Progress | UpdateMade):
+        if not 0 <= message.tokens <= MAX_ROUND:
+            raise ModelError(f"the trainer says that it has seen {message.tokens} tokens")
         loss = None if message.loss is None else _coarse(message.loss)
         return msgspec.structs.replace(message, loss=loss, tokens_per_s=_coarse(message.tokens_per_s))
     if isinstance(message, Scored) and message.loss is not None:

@@ -36,6 +36,8 @@ LATE_TWICE = "it missed the next round as well"
 ISLAND = "it was made while this peer was cut off"
 TOO_LARGE = "it is above the charter's norm bound"
 SPENT = "its self-mask had gone out when its secure sum failed"
+RESTARTED = "the round counted one from before this peer's restart"
+LEFT = "this peer left before the next round"
 UNKNOWN = "rounds went by without this peer, and nobody can say what they counted"
 
 
@@ -129,10 +131,14 @@ class Work:
         """Whether the trainer was sent on because no quorum could be reached."""
         self._is_alone = False
         """Whether this round's offer is a late update and nothing else: its steps began from an older base."""
+        self._is_first = True
+        self._is_restarted = False
+        """Whether this is this process's first round: an earlier one may have given an update to it."""
         self._is_beside = False
         """Whether the trainer is at steps beside this round's offer."""
+        self._offered_tokens = 0
         self._taken: Update | None = None
-        """The late update that was taken over for this round."""
+        """The late update that is in the residual for this round, or for the next one."""
         self._training: asyncio.Future[Update] | None = None
         self._late: asyncio.Future[Update] | None = None
         """What the trainer was asked to hand over after its round had been committed."""
@@ -143,12 +149,12 @@ class Work:
         Args:
             last: the last committed roster, if there is one.
         """
+        self._is_restarted, self._is_first = self._is_first, False
         self._began_s = monotonic_s()
         self._is_islanded = self._is_alone = False
-        self._taken = None
         self._is_spent = head.round + 1 <= self.spent_round
         self._seconds = self._plan(head.round + 1, last)
-        if self._late is None:
+        if self._late is None and self._taken is None:
             self._start(head)
 
     async def take_late(self, head: Head) -> bool:
@@ -157,12 +163,14 @@ class Work:
             return False
         update = await asyncio.shield(self._late)
         self._late = None
-        if not largest_rms(update.update_N, self.run.grid) <= self.run.charter.reduce.max_rms:
-            self._say(head.round + 1, update.tokens, TOO_LARGE, kept=False)
+        carry_in(self._residual_N, update.update_N)
+        if not self._is_within(self._residual_N):
+            self._say(head.round + 1, update.tokens + self.carried_tokens, TOO_LARGE, kept=False)
+            self._residual_N[:] = 0
+            self.carried_tokens = 0
             self._start(head)
             return False
         self.carried_tokens += update.tokens
-        carry_in(self._residual_N, update.update_N)
         self._taken = update
         return True
 
@@ -206,12 +214,14 @@ class Work:
         """What this peer brings instead of an offer that was spent in vain: training begins again, with other batches.
 
         Nothing of what was spent goes on, what earlier rounds had left over included: it was in it. Nor do the `tokens`
-        of steps made beside it, which went on from there.
+        of steps that the trainer is making beside it: it begins again.
         """
         self._residual_N[:] = 0
         self.carried_tokens = 0
-        if self._is_beside:
-            self._is_beside = False
+        self._say(head.round + 1, self._offered_tokens, SPENT, kept=False)
+        is_beside, self._is_beside = self._is_beside, False
+        self._is_islanded = self._is_alone = False
+        if is_beside:
             await self._stop(head.round + 1, tokens, SPENT)
         self._began_s = monotonic_s()
         self._start(head)
@@ -235,8 +245,8 @@ class Work:
 
     def _offer(self, update: Update, fresh_tokens: int) -> Offer:
         self._training = None
+        tokens = self._offered_tokens = fresh_tokens + self.carried_tokens
         x_N = carry_in(update.update_N, self._residual_N)
-        tokens = fresh_tokens + self.carried_tokens
         return Offer(x_N, self._residual_N, tokens, update.tokens_per_s, update.receipt, is_spent=self._is_spent)
 
     def _plan(self, round_number: int, last: Roster | None) -> float | None:
@@ -259,6 +269,10 @@ class Work:
         """A round was committed that this update was offered to; others may have committed more, up to round `head`."""
         seat = decided.roster.index.get(self._me)
         if seat is not None and decided.roster.seats[seat].contributes:
+            is_other = decided.roster.ballot not in offer.ballots
+            if self._is_restarted and is_other and self._is_counted(seat, decided):
+                self._keep_fresh(offer, decided)
+                return
             settle(self.run, self._me, offer, decided, reduction)
             self.carried_tokens = 0
             return
@@ -270,6 +284,11 @@ class Work:
         if not self._carries or (head > decided.value.round and not self._is_islanded):
             self.forget_carried(decided.value.round)
             self._say(decided.value.round, tokens, NOT_IN_ROSTER, kept=False)
+            return
+        if not self._is_within(offer.x_N):
+            self.forget_carried(decided.value.round)
+            self._residual_N[:] = 0
+            self._say(decided.value.round, tokens, TOO_LARGE, kept=False)
             return
         if earlier and offer.ballots:
             self.forget_carried(decided.value.round)  # attempts have written over what the two could be told apart by
@@ -283,17 +302,35 @@ class Work:
         self.carried_tokens = tokens
         if tokens:
             self._say(decided.value.round, tokens, ISLAND if self._is_islanded else NOT_IN_ROSTER, kept=True)
+            self._taken = Update(offer.x_N, tokens, offer.tokens_per_s, receipt=offer.receipt)
+
+    def _is_counted(self, seat: int, decided: Decided) -> bool:
+        return any(seat in decided.roster.contributors(bitmap) for bitmap in set(decided.value.contributors))
+
+    def _keep_fresh(self, offer: Offer, decided: Decided) -> None:
+        """An earlier process's update was counted, and what was left over before this round with it: not once more."""
+        tokens = offer.tokens - self.carried_tokens
+        self.carried_tokens = 0
+        is_apart = not offer.ballots  # attempts write over what the two can be told apart by
+        kept = self._carries and is_apart and not offer.is_spent and self._is_within(offer.x_N)
+        if kept:
+            np.subtract(offer.x_N, offer.lost_N, out=offer.lost_N)
+            self.carried_tokens = tokens
+        else:
+            self._residual_N[:] = 0
+        self._say(decided.value.round, tokens, RESTARTED, kept=kept)
 
     async def missed(self, round_number: int, tokens: int) -> None:
         """A round was committed while the trainer was still at work for it."""
+        self.forget_carried(round_number)
         if self._late is not None:
             self._late = None
             await self._trainer.abandon()
             self._say(round_number, tokens, LATE_TWICE, kept=False)
             return
-        self.forget_carried(round_number)
         if self._training is None:
-            return  # there was nothing but the late one
+            await self._trainer.abandon()  # it may be at that already; there was nothing but the late one
+            return
         if self._is_spent:
             await self._stop(round_number, tokens, SPENT)
             return
@@ -311,7 +348,7 @@ class Work:
         if offer is None:
             await self._stop(round_number, tokens, UNKNOWN)
             return
-        is_within = largest_rms(offer.x_N, self.run.grid) <= self.run.charter.reduce.max_rms
+        is_within = self._is_within(offer.x_N)
         kept = self._is_islanded and self._carries and is_within and not (offer.ballots or offer.is_spent)
         if kept:
             self.carried_tokens = offer.tokens
@@ -332,6 +369,15 @@ class Work:
         self._late, self._training = self._training, None
         self._say(round_number, tokens, ISLAND, kept=True)
 
+    def leave(self, round_number: int, tokens: int) -> None:
+        """This peer stops: says what of its late updates nobody will get."""
+        if self._late is not None or self._is_beside:
+            self._say(round_number, tokens, LEFT, kept=False)
+
+    def _is_within(self, update_N: np.ndarray) -> bool:
+        """Whether the gate would let it out: what it would not spoils what it is added to."""
+        return largest_rms(update_N, self.run.grid) <= self.run.charter.reduce.max_rms
+
     def _drop_spent(self, round_number: int, offer: Offer) -> None:
         self._residual_N[:] = 0
         self.carried_tokens = 0
@@ -344,6 +390,7 @@ class Work:
 
     def forget_carried(self, round_number: int) -> None:
         """A late update that missed its second round cannot be told from the rest of the residual any more."""
+        self._taken = None
         if self.carried_tokens:
             self._say(round_number, self.carried_tokens, LATE_TWICE, kept=False)
             self.carried_tokens = 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from swarm import events
 from swarm.charter.restart import Restart
-from swarm.clock import WallClock
+from swarm.clock import WallClock, monotonic_s
 from swarm.errors import ProtocolError
 from swarm.identity.key import Identity
 from swarm.identity.peer_id import PeerId
@@ -17,6 +17,7 @@ from swarm.net.calls import Caller
 from swarm.net.transport import StreamLostError
 from swarm.round.acceptor import Acceptor
 from swarm.round.deadlines import DeadlineBook, Phase
+from swarm.round.early import StillTraining
 from swarm.round.heard import Heard
 from swarm.round.island import Island
 from swarm.round.news import MAX_STEP, News
@@ -42,7 +43,7 @@ from swarm.vector.recycle import Recycler
 
 SHORT_CALL_S = 3.0
 """Limit for one small question to one peer."""
-WORKING_PHASES = ("training", "ready")
+_WORKING_PHASES = ("training", "ready")
 """What peers announce that are about to join a round."""
 SLOWEST_BYTES_PER_S = 500_000.0
 """A link slower than this is not waited for in a peer's very first round, when nothing has been observed yet."""
@@ -104,6 +105,7 @@ class Context:
     """What this peer has for secure sums."""
     absences: Counter[PeerId] = field(default_factory=Counter[PeerId])
     """Rosters in a row without a peer that said it works on their round."""
+    _still_training: StillTraining = field(default_factory=StillTraining)
     _background: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
 
     def __post_init__(self) -> None:
@@ -134,16 +136,22 @@ class Context:
         electors = self.electorate.peers
         return self.seats.waiting_since_s(self.round, ballot, electors, max(1, len(electors) // 2))
 
-    def is_early(self, known: Set[PeerId] = frozenset()) -> bool:
-        """Whether no quorum can be here yet, since too many electors say that they are still at their inner steps.
+    def at_inner_steps(self, known: Set[PeerId] = frozenset()) -> frozenset[PeerId]:
+        """The electors that say they are still at their inner steps, if without them there can be no quorum yet.
 
         `known` are those of whom this peer knows more: that they are here, or that they do not answer.
         """
-        training = {
-            peer for peer, entry in self.announced().items() if entry.round == self.round and entry.phase == "training"
+        voters = self.electorate.voters
+        training = self._still_training.of_round(self.announced(), self.round, monotonic_s()) & voters - known
+        return training if not self.electorate.has_quorum(voters - training) else frozenset()
+
+    def at_work(self) -> set[PeerId]:
+        """Those that announce they work on the open round, or on the last one still: of that they will hear at once."""
+        return {
+            peer
+            for peer, entry in self.announced().items()
+            if entry.round in (self.round - 1, self.round) and entry.phase in _WORKING_PHASES
         }
-        training = training & self.electorate.voters - known
-        return bool(training) and not self.electorate.has_quorum(self.electorate.voters - training)
 
     def ballot(self, attempt: int) -> wire.Ballot:
         return self.electorate.ballot(self.run.id, self.round, attempt)
@@ -321,9 +329,8 @@ class Context:
     def saw_roster(self, roster: Roster) -> None:
         """Remembers who announced that it works on this round and is not in its roster."""
         announced = self.announced()
-        for peer in announced.keys() - roster.index.keys():
-            if announced[peer].round == roster.round and announced[peer].phase in WORKING_PHASES:
-                self.absences[peer] += 1
+        for peer in self.at_work() - roster.index.keys():
+            self.absences[peer] += 1
         for peer in [peer for peer in self.absences if peer in roster.index or peer not in announced]:
             del self.absences[peer]
 

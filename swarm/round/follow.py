@@ -102,9 +102,10 @@ class _Follower:
             case wire.Waiting(joined):
                 if joined > self._joined:
                     self._joined, self._last_join_s = joined, monotonic_s()
-                if self._ctx.is_forming and self._ctx.is_early():
-                    self._early_s = monotonic_s()
-                    self._until_s = self._early_s + self._patience_s
+                if self._ctx.is_forming and self._ctx.at_inner_steps():
+                    self._until_s = monotonic_s() + self._patience_s
+                    if joined <= len(self._ctx.electorate.peers) // 2:  # whatever those who are here still announce
+                        self._early_s = monotonic_s()
                 if monotonic_s() > self._until_s:
                     awaited = "roster" if self._ctx.is_forming else "certificate" if self._has_voted else "proposal"
                     return self._without(f"the leader lives and no {awaited} came from it in time")

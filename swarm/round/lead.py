@@ -17,7 +17,7 @@ from swarm.net.transport import StreamLostError
 from swarm.round.again import to_propose_again
 from swarm.round.canvass import ask_promise, ask_vote
 from swarm.round.closing import Close, decide
-from swarm.round.context import SHORT_CALL_S, WORKING_PHASES, Context
+from swarm.round.context import SHORT_CALL_S, Context
 from swarm.round.deadlines import Phase
 from swarm.round.member import Candidate, Scored, begin_reduction, candidate, commit, reduce, step, vote
 from swarm.round.objecting import objection
@@ -75,6 +75,7 @@ class _Leader:
         self._early_s = 0.0
         """Until when too many were at their inner steps for anything to come of this attempt; 0 if never."""
         self._helpers: list[asyncio.Task[None]] = []
+        self._has_said_who_trains = False
         self._told: set[Guest] = set()
         """Guests that were sent this attempt's roster: a proposal need not repeat it."""
         self.has_voted = False
@@ -128,8 +129,10 @@ class _Leader:
             joined = {ctx.me, *(guest.peer for guest in guests)}
             promised = (joined | self._promises.keys()) & electorate.voters
             expected = self._expected()
-            if ctx.is_early(joined | self._dead()):
+            training = ctx.at_inner_steps(joined | self._dead())
+            if training:
                 self._early_s = monotonic_s()
+                self._say_who_trains(training)
             for guest in guests:
                 guest.waiting = wire.Waiting(len(joined), len(expected | joined))
             half_s = ctx.half_here_s(self._ballot)
@@ -178,16 +181,12 @@ class _Leader:
         return {peer for peer, missed in self._missed.items() if missed >= _PROBES_MISSED}
 
     def _expected(self) -> set[PeerId]:
-        """Electors that answer, and newcomers that announce they work on this round; at first all of genesis.
+        """Electors that answer, and newcomers that say they are at this round or the last; at first all of genesis.
 
         Who announces itself and never comes costs this leader one deadline, then it is not waited for any more.
         """
         ctx = self._ctx
-        announced = {
-            peer
-            for peer, entry in ctx.announced().items()
-            if entry.round == ctx.round and entry.phase in WORKING_PHASES and ctx.absences[peer] <= _ABSENCES_FORGIVEN
-        }
+        announced = {peer for peer in ctx.at_work() if ctx.absences[peer] <= _ABSENCES_FORGIVEN}
         wanted = set(ctx.electorate.peers) | announced
         if ctx.round > 1 or self._ballot.attempt > 1:
             wanted -= self._dead()
@@ -232,6 +231,17 @@ class _Leader:
                 return
             except (StreamLostError, ProtocolError):
                 await asyncio.sleep(_PROBE_EVERY_S)
+
+    def _say_who_trains(self, training: Set[PeerId]) -> None:
+        """Once, when this has taken long: a trainer that hangs looks like one that is slow."""
+        ctx = self._ctx
+        waited_s = monotonic_s() - self._began_s
+        if self._has_said_who_trains or waited_s < ctx.run.charter.deadlines.ceiling_s:
+            return
+        self._has_said_who_trains = True
+        names = ", ".join(sorted(training))
+        text = f"round {ctx.round} waits for {len(training)} electors that are still at their inner steps: {names}"
+        ctx.sink(events.Note(text=text))
 
     def _say_no_quorum(self, promised: Set[PeerId]) -> None:
         electorate = self._ctx.electorate

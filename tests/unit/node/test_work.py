@@ -12,7 +12,18 @@ from swarm import events
 from swarm.charter.manifest import Training
 from swarm.net import wire
 from swarm.net.memory import run_virtual
-from swarm.node.work import ISLAND, LATE_TWICE, NOT_IN_ROSTER, NOT_READY, TOO_LARGE, UNKNOWN, Update, Work
+from swarm.node.work import (
+    ISLAND,
+    LATE_TWICE,
+    LEFT,
+    NOT_IN_ROSTER,
+    NOT_READY,
+    RESTARTED,
+    TOO_LARGE,
+    UNKNOWN,
+    Update,
+    Work,
+)
 from swarm.round.outcome import Offer
 from swarm.state.head import Head
 from swarm.state.resume import state_zero
@@ -323,7 +334,7 @@ def test_a_late_update_above_the_norm_bound_is_dropped_and_training_begins() -> 
         await asyncio.sleep(1.0)
         stage.trainer.give(2.0, 90)
         offer = await pending
-        assert (offer.x_N == 2.5).all() and offer.tokens == 90
+        assert (offer.x_N == 2.0).all() and offer.tokens == 90
         assert stage.said[1:] == [(2, 80, False, TOO_LARGE)]
 
     run_virtual(main())
@@ -341,5 +352,93 @@ def test_a_late_update_from_before_a_restart_is_in_the_very_next_round_or_in_non
         assert (offer.x_N == 2.5).all() and offer.tokens == 150
         work.counted(offer, stage.without_me(2), None, head=2)
         assert (stage.residual_N == 2.0).all() and work.carried_tokens == 80
+
+    run_virtual(main())
+
+
+def test_a_kept_update_goes_alone_and_at_once_where_rounds_have_no_plan() -> None:
+    """With as many steps again it would be late for ever, if it was late because it is slow."""
+
+    async def main() -> None:
+        stage = Stage("carry")
+        pending = stage.begin(0)
+        await asyncio.sleep(1.0)
+        stage.trainer.give(2.0, 80)
+        stage.work.counted(await pending, stage.without_me(1), None, head=1)
+        offer = await asyncio.wait_for(stage.begin(1), 1.0)
+        assert (offer.x_N == 2.5).all() and offer.tokens == 80
+        assert stage.trainer.asked == ["begin 0"]
+        stage.work.counted(offer, stage.without_me(2), None, head=2)
+        assert stage.said == [(1, 80, True, NOT_IN_ROSTER), (2, 80, False, LATE_TWICE)]
+        stage.begin(2)
+        assert stage.trainer.asked == ["begin 0", "begin 2"] and not stage.residual_N.any()
+
+    run_virtual(main())
+
+
+def test_one_that_was_kept_and_missed_the_next_round_is_gone_though_steps_beside_it_are_still_to_come() -> None:
+    async def main() -> None:
+        stage = Stage("carry")
+        offer = await trained_beside(stage)
+        stage.work.counted(offer, stage.without_me(1), None, head=1)
+        await stage.work.collect(1, 40)
+        stage.begin(1).cancel()
+        await stage.work.missed(2, 45)
+        assert stage.said[2:] == [(2, 80, False, LATE_TWICE), (2, 45, False, LATE_TWICE)]
+        assert not stage.residual_N.any() and stage.work.carried_tokens == 0
+
+    run_virtual(main())
+
+
+def with_me(round_number: int, ballot: wire.Ballot, chunks: int) -> Any:
+    seats = (SimpleNamespace(contributes=True),)
+    roster = SimpleNamespace(
+        index={ME: 0}, ballot=ballot, round=round_number, seats=seats, contributors=lambda bitmap: {0}
+    )
+    value = SimpleNamespace(round=round_number, is_rejected=False, contributors=(b"\x01",) * chunks)
+    return SimpleNamespace(value=value, roster=roster)
+
+
+@pytest.mark.parametrize("was_in_a_roster", [False, True])
+def test_what_an_earlier_process_had_counted_is_not_given_once_more(was_in_a_roster: bool) -> None:
+    """The residual from disk was in that update; what was made since the restart was not."""
+
+    async def main() -> None:
+        stage = Stage("carry")
+        pending = stage.begin(0)
+        await asyncio.sleep(1.0)
+        stage.trainer.give(2.0, 80)
+        offer = await pending
+        if was_in_a_roster:
+            offer.ballots.add(wire.Ballot(0, 2, ME))
+        stage.work.counted(offer, with_me(1, BALLOT, stage.run.grid.chunks), None, head=1)
+        assert stage.said == [(1, 80, not was_in_a_roster, RESTARTED)]
+        assert (stage.residual_N == (0.0 if was_in_a_roster else 2.0)).all()
+
+    run_virtual(main())
+
+
+def test_an_update_above_the_norm_bound_is_not_said_to_be_kept() -> None:
+    async def main() -> None:
+        stage = Stage("carry")
+        pending = stage.begin(0)
+        await asyncio.sleep(1.0)
+        stage.trainer.give(1e3, 80)
+        stage.work.counted(await pending, stage.without_me(1), None, head=1)
+        assert stage.said == [(1, 80, False, TOO_LARGE)]
+        assert not stage.residual_N.any() and stage.work.carried_tokens == 0
+
+    run_virtual(main())
+
+
+def test_who_leaves_says_which_late_update_nobody_will_get() -> None:
+    async def main() -> None:
+        stage = Stage("carry")
+        stage.begin(0).cancel()
+        stage.work.leave(1, 10)
+        assert stage.said == [], "inner steps of the open round are no late update"
+        await stage.work.missed(1, 70)
+        stage.work.leave(2, 75)
+        assert stage.said[1:] == [(2, 75, False, LEFT)]
 
     run_virtual(main())
