@@ -42,6 +42,9 @@ class VectorTrainer:
     def go_on(self) -> "asyncio.Future[Update]":
         raise AssertionError("nobody cuts off the peers of a bench")
 
+    def train_beside(self) -> "asyncio.Future[Update]":
+        raise AssertionError("nobody cuts off the peers of a bench")
+
     def finish(self) -> None:
         """The vector comes whole, or not at all."""
 
