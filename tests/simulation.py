@@ -122,13 +122,16 @@ class FakeTrainer:
         self._task: asyncio.Task[None] | None = None
         self._head: Head | None = None
         self._beside: asyncio.Future[Update] | None = None
+        self._coming: asyncio.Future[Update] | None = None
+        self.is_prompt = False
+        """Whether its steps are short: what there is it hands over at once when it is asked."""
         self.scoring_s: Callable[[], float] = lambda: 0.0
         self.scores: Callable[[np.ndarray], float | None] | None = None
         """The loss of a base; None for a trainer without held-out data."""
 
     def begin(self, head: Head, seconds: float | None = None) -> "asyncio.Future[Update]":
         self._head = head
-        future: asyncio.Future[Update] = asyncio.get_running_loop().create_future()
+        future = self._coming = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._train(head, future))
         return future
 
@@ -153,8 +156,10 @@ class FakeTrainer:
 
     def finish(self) -> None:
         """Its one step takes as long as it takes; those beside an update are there at once."""
-        if self._head is not None and self._beside is not None and not self._beside.done():
-            self._beside.set_result(self._update(self._head))
+        wanted = [self._beside, self._coming] if self.is_prompt else [self._beside]
+        for future in wanted:
+            if self._head is not None and future is not None and not future.done():
+                future.set_result(self._update(self._head))
 
     async def score(self, base_N: np.ndarray, current_N: np.ndarray) -> float | None:
         if self.scores is None:
@@ -221,6 +226,7 @@ class Simulation:
         self.trainers: dict[int, FakeTrainer] = {}
         self.scoring_s: Callable[[], float] = lambda: 0.0
         """How long a trainer takes to score a base."""
+        self.prompt_trainers = False
         self.training_s: Callable[[], float] = lambda: self.random.uniform(0.5, 1.5)
 
     async def start(
@@ -343,6 +349,7 @@ class Simulation:
         trainer = FakeTrainer(peer.number, training_s)
         trainer.scores = self.scores.get(peer.number)
         trainer.scoring_s = self.scoring_s
+        trainer.is_prompt = self.prompt_trainers
         self.trainers[peer.number] = trainer
         await peer.engine.run(trainer, self.rounds)
 

@@ -225,8 +225,8 @@ class Engine:
             decided = ctx.archive.committed(opened)
             if offer is not None and decided is not None:
                 work.counted(offer, decided, ctx.reduction, head=ctx.head.round)
-            elif offer is None and ctx.head.round == opened:
-                await work.missed(opened, self._presence.mine.tokens)
+            elif offer is None and decided is not None and ctx.head.round == opened:
+                await work.missed(decided, self._presence.mine.tokens)
             else:
                 await work.lost(opened, offer, self._presence.mine.tokens)
             await work.collect(opened, self._presence.mine.tokens)

@@ -168,6 +168,7 @@ class Work:
             self._say(head.round + 1, update.tokens + self.carried_tokens, TOO_LARGE, kept=False)
             self._residual_N[:] = 0
             self.carried_tokens = 0
+            self._taken = None
             self._start(head)
             return False
         self.carried_tokens += update.tokens
@@ -283,6 +284,8 @@ class Work:
         tokens = offer.tokens - earlier
         if not self._carries or (head > decided.value.round and not self._is_islanded):
             self.forget_carried(decided.value.round)
+            if offer.ballots:
+                self._residual_N[:] = 0  # it holds what attempts took from an update that goes no further
             self._say(decided.value.round, tokens, NOT_IN_ROSTER, kept=False)
             return
         if not self._is_within(offer.x_N):
@@ -320,8 +323,14 @@ class Work:
             self._residual_N[:] = 0
         self._say(decided.value.round, tokens, RESTARTED, kept=kept)
 
-    async def missed(self, round_number: int, tokens: int) -> None:
+    async def missed(self, decided: Decided, tokens: int) -> None:
         """A round was committed while the trainer was still at work for it."""
+        round_number = decided.value.round
+        seat = decided.roster.index.get(self._me)
+        if self._is_restarted and seat is not None and self._is_counted(seat, decided):
+            self._residual_N[:] = 0  # an earlier process's update was counted, and with it what was left over then
+            self.carried_tokens = 0
+            self._taken = None
         self.forget_carried(round_number)
         if self._late is not None:
             self._late = None
@@ -344,18 +353,22 @@ class Work:
     async def lost(self, round_number: int, offer: Offer | None, tokens: int) -> None:
         """Rounds were committed that this peer cannot tell the contributors of, or that it was far behind."""
         self._late = None
-        self.forget_carried(round_number)
         if offer is None:
+            self.forget_carried(round_number)
             await self._stop(round_number, tokens, UNKNOWN)
             return
+        fresh_tokens = offer.tokens - self.carried_tokens
         is_within = self._is_within(offer.x_N)
         kept = self._is_islanded and self._carries and is_within and not (offer.ballots or offer.is_spent)
+        if kept and self.carried_tokens:
+            np.subtract(offer.x_N, offer.lost_N, out=offer.x_N)
+        self.forget_carried(round_number)
         if kept:
-            self.carried_tokens = offer.tokens
+            self.carried_tokens = fresh_tokens
             np.copyto(self._residual_N, offer.x_N)
         else:
             self._residual_N[:] = 0
-        self._say(round_number, offer.tokens, ISLAND if kept else UNKNOWN, kept=kept)
+        self._say(round_number, fresh_tokens, ISLAND if kept else UNKNOWN, kept=kept)
 
     async def collect(self, round_number: int, tokens: int) -> None:
         """The round is over, and with it what kept an offer as it is: takes what was trained beside it."""
@@ -385,8 +398,8 @@ class Work:
 
     async def _stop(self, round_number: int, tokens: int, reason: str) -> None:
         self._training = None
-        await self._trainer.abandon()
         self._say(round_number, tokens, reason, kept=False)
+        await self._trainer.abandon()
 
     def forget_carried(self, round_number: int) -> None:
         """A late update that missed its second round cannot be told from the rest of the residual any more."""

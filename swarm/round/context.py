@@ -105,6 +105,8 @@ class Context:
     """What this peer has for secure sums."""
     absences: Counter[PeerId] = field(default_factory=Counter[PeerId])
     """Rosters in a row without a peer that said it works on their round."""
+    early_s: float = 0.0
+    """Until when, in the open round, too many were at their inner steps for anything to come of it; 0 if never."""
     _still_training: StillTraining = field(default_factory=StillTraining)
     _background: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
 
@@ -141,9 +143,12 @@ class Context:
 
         `known` are those of whom this peer knows more: that they are here, or that they do not answer.
         """
-        voters = self.electorate.voters
-        training = self._still_training.of_round(self.announced(), self.round, monotonic_s()) & voters - known
-        return training if not self.electorate.has_quorum(voters - training) else frozenset()
+        voters, now_s = self.electorate.voters, monotonic_s()
+        training = self._still_training.of_round(self.announced(), self.round, now_s) & voters - known
+        if self.electorate.has_quorum(voters - training):
+            return frozenset()
+        self.early_s = now_s
+        return training
 
     def at_work(self) -> set[PeerId]:
         """Those that announce they work on the open round, or on the last one still: of that they will hear at once."""
@@ -238,6 +243,7 @@ class Context:
     def begin_round(self) -> None:
         """The head has moved: what belonged to earlier rounds is forgotten."""
         self.attempt = 0
+        self.early_s = 0.0
         self.news.record = None
         self.news.called_attempt = 0
         if self.island.is_said:

@@ -72,8 +72,6 @@ class _Leader:
         self._missed: dict[PeerId, int] = {}
         self._probes: Counter[PeerId] = Counter()
         self._began_s = monotonic_s()
-        self._early_s = 0.0
-        """Until when too many were at their inner steps for anything to come of this attempt; 0 if never."""
         self._helpers: list[asyncio.Task[None]] = []
         self._has_said_who_trains = False
         self._told: set[Guest] = set()
@@ -131,12 +129,11 @@ class _Leader:
             expected = self._expected()
             training = ctx.at_inner_steps(joined | self._dead())
             if training:
-                self._early_s = monotonic_s()
                 self._say_who_trains(training)
             for guest in guests:
                 guest.waiting = wire.Waiting(len(joined), len(expected | joined))
             half_s = ctx.half_here_s(self._ballot)
-            waited_s = self._tried_s if half_s is None else monotonic_s() - half_s
+            waited_s = self._tried_s if half_s is None else monotonic_s() - max(half_s, ctx.early_s)
             match decide(
                 joined=joined,
                 has_quorum=self._are_enough(promised, limit_s),
@@ -145,7 +142,7 @@ class _Leader:
                 limit_s=limit_s,
             ):
                 case Close():
-                    spread_s = ctx.seats.join_spread_s(ctx.round, self._ballot, self._began_s, self._early_s)
+                    spread_s = ctx.seats.join_spread_s(ctx.round, self._ballot, self._began_s, ctx.early_s)
                     ctx.book.observe(Phase.JOIN, spread_s)
                     self._report_absent(expected - joined, limit_s)
                     return None
@@ -174,7 +171,7 @@ class _Leader:
     @property
     def _tried_s(self) -> float:
         """How long this leader has been here with a chance of a quorum."""
-        return monotonic_s() - max(self._began_s, self._early_s)
+        return monotonic_s() - max(self._began_s, self._ctx.early_s)
 
     def _dead(self) -> set[PeerId]:
         """Those that do not answer."""

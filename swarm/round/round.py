@@ -37,6 +37,8 @@ from swarm.state.quality import tally_of
 from swarm.state.records import Decided
 from swarm.state.run import Run
 
+_EARLY_LOOK_S = 0.5
+"""How often a leader that trains looks whether those who train with it are still too many for a quorum."""
 _FIRST_BACKOFF_S = 0.1
 _LONGEST_BACKOFF_S = 2.0
 _MOST_ASKED = 32
@@ -103,16 +105,23 @@ def _first_attempt(ctx: Context) -> int:
 
 
 async def _until_needed(ctx: Context, pending: "asyncio.Future[Offer]", attempt: int) -> None:
-    """Returns when there is something to do: an update, news, or guests this peer has kept waiting long enough."""
+    """Returns when there is something to do: an update, news, or guests this peer has kept waiting long enough.
+
+    A guest that is much too early calls no leader away from its own update: others are at theirs, too.
+    """
     while not (pending.done() or ctx.news.record is not None or ctx.is_behind or ctx.is_restart_due):
         called = max(attempt, ctx.news.called_attempt)
         ballot = ctx.ballot(called)
         since_s = ctx.half_here_s(ballot)
         left_s = 3600.0
         if ballot.leader == ctx.me and since_s is not None:
-            left_s = since_s + ctx.limit_s(Phase.JOIN, called) - monotonic_s()
-            if left_s <= 0:
-                return
+            guests = {guest.peer for guest in ctx.seats.at(ctx.round, ballot)}
+            if ctx.at_inner_steps(guests):
+                left_s = _EARLY_LOOK_S
+            else:
+                left_s = max(since_s, ctx.early_s) + ctx.limit_s(Phase.JOIN, called) - monotonic_s()
+                if left_s <= 0:
+                    return
         await first_of(_ended(pending), ctx.news.changed.wait(), ctx.seats.changed.wait(), asyncio.sleep(left_s))
 
 

@@ -114,6 +114,33 @@ def test_electors_that_are_ready_long_before_the_quorum_miss_nobody(seed: int) -
     run_virtual(main())
 
 
+def test_one_slow_peer_shortens_nobodys_rounds() -> None:
+    """It gives its late update at once, and that calls no leader away from its own inner steps, whoever leads."""
+
+    async def main() -> None:
+        sim = Simulation(make_charter(3, ceiling_s=60.0), seed=3)
+        sim.prompt_trainers = True
+        updates = 0
+
+        def slow_from_the_fifth() -> float:
+            nonlocal updates
+            updates += 1
+            return 60.3 if updates < 5 else 80.0
+
+        for number in range(3):
+            await sim.start(number, training_s=slow_from_the_fifth if number == 1 else partial(float, 60 + number / 5))
+        await sim.until_round(16, within_s=16 * 66)
+        ids = [sim.peers[number].id for number in range(3)]
+        given = [set(event.contributors) for event in sim.peers[0].of(events.RoundCommitted)]
+        assert all({ids[0], ids[2]} <= peers for peers in given)
+        assert sum(ids[1] in peers for peers in given) >= 5
+        assert not sim.peers[0].of(events.UpdateLate) and not sim.peers[2].of(events.UpdateLate)
+        await sim.finish()
+        sim.check()
+
+    run_virtual(main())
+
+
 def test_a_newcomer_killed_in_its_download_comes_back_and_takes_part() -> None:
     async def main() -> None:
         sim = await three_trained(3)

@@ -46,6 +46,11 @@ class HandTrainer:
         self._update = asyncio.get_running_loop().create_future()
         return self._update
 
+    def go_on(self) -> "asyncio.Future[Update]":
+        self.asked.append("go on")
+        self._update = asyncio.get_running_loop().create_future()
+        return self._update
+
     def give(self, value: float, tokens: int, step_s: float = 1.0) -> None:
         assert self._update is not None
         self._update.set_result(Update(np.full(N, value, np.float32), tokens, 10.0, step_s))
@@ -115,7 +120,7 @@ def test_an_update_that_was_not_ready_is_handed_over_and_goes_into_the_next_roun
         pending = stage.begin(0)
         await asyncio.sleep(1.0)
         pending.cancel()
-        await stage.work.missed(1, 70)
+        await stage.work.missed(stage.without_me(1), 70)
         assert stage.said == [(1, 70, True, NOT_READY)]
         pending = stage.begin(1)
         await asyncio.sleep(1.0)
@@ -133,7 +138,7 @@ def test_with_a_plan_it_trains_on_for_what_is_left_of_the_round() -> None:
         last: Any = SimpleNamespace(seats=[SimpleNamespace(tokens_per_s=50.0, contributes=True)])
         stage.begin(1, last).cancel()
         await asyncio.sleep(20.0)
-        await stage.work.missed(2, 70)
+        await stage.work.missed(stage.without_me(2), 70)
         pending = stage.begin(2, last)
         await asyncio.sleep(5.0)
         stage.trainer.give(2.0, 80)
@@ -154,7 +159,7 @@ def test_where_no_step_fits_any_more_it_comes_alone_and_not_before_the_others() 
         stage = Stage("carry", target_tokens=1000)
         last: Any = SimpleNamespace(seats=[SimpleNamespace(tokens_per_s=50.0, contributes=True)])
         stage.begin(1, last).cancel()
-        await stage.work.missed(2, 70)
+        await stage.work.missed(stage.without_me(2), 70)
         began_s = asyncio.get_running_loop().time()
         pending = stage.begin(2, last)
         await asyncio.sleep(5.0)
@@ -171,11 +176,11 @@ def test_one_that_misses_the_next_round_as_well_is_dropped() -> None:
     async def main() -> None:
         stage = Stage("carry")
         stage.begin(0).cancel()
-        await stage.work.missed(1, 70)
+        await stage.work.missed(stage.without_me(1), 70)
         pending = stage.begin(1)
         await asyncio.sleep(0)
         pending.cancel()
-        await stage.work.missed(2, 75)
+        await stage.work.missed(stage.without_me(2), 75)
         assert stage.said[1:] == [(2, 75, False, LATE_TWICE)]
         assert stage.trainer.asked[-1] == "abandon"
         stage.begin(2)
@@ -189,7 +194,7 @@ def test_a_charter_that_drops_keeps_the_residual_and_nothing_else() -> None:
     async def main() -> None:
         stage = Stage("drop")
         stage.begin(0).cancel()
-        await stage.work.missed(1, 70)
+        await stage.work.missed(stage.without_me(1), 70)
         pending = stage.begin(1)
         await asyncio.sleep(1.0)
         stage.trainer.give(2.0, 80)
@@ -249,13 +254,13 @@ def test_a_late_update_that_waits_alone_and_misses_its_round_is_one_event() -> N
         stage = Stage("carry", target_tokens=1000)
         last: Any = SimpleNamespace(seats=[SimpleNamespace(tokens_per_s=50.0, contributes=True)])
         stage.begin(1, last).cancel()
-        await stage.work.missed(2, 70)
+        await stage.work.missed(stage.without_me(2), 70)
         pending = stage.begin(2, last)
         await asyncio.sleep(1.0)
         stage.trainer.give(2.0, 80, step_s=30.0)
         await asyncio.sleep(1.0)
         pending.cancel()
-        await stage.work.missed(3, 0)
+        await stage.work.missed(stage.without_me(3), 0)
         assert stage.said[1:] == [(3, 80, False, LATE_TWICE)]
         assert (stage.residual_N == 0).all()
 
@@ -327,7 +332,7 @@ def test_a_late_update_above_the_norm_bound_is_dropped_and_training_begins() -> 
     async def main() -> None:
         stage = Stage("carry")
         stage.begin(0).cancel()
-        await stage.work.missed(1, 70)
+        await stage.work.missed(stage.without_me(1), 70)
         pending = stage.begin(1)
         await asyncio.sleep(1.0)
         stage.trainer.give(1e3, 80)
@@ -383,7 +388,7 @@ def test_one_that_was_kept_and_missed_the_next_round_is_gone_though_steps_beside
         stage.work.counted(offer, stage.without_me(1), None, head=1)
         await stage.work.collect(1, 40)
         stage.begin(1).cancel()
-        await stage.work.missed(2, 45)
+        await stage.work.missed(stage.without_me(2), 45)
         assert stage.said[2:] == [(2, 80, False, LATE_TWICE), (2, 45, False, LATE_TWICE)]
         assert not stage.residual_N.any() and stage.work.carried_tokens == 0
 
@@ -437,8 +442,82 @@ def test_who_leaves_says_which_late_update_nobody_will_get() -> None:
         stage.begin(0).cancel()
         stage.work.leave(1, 10)
         assert stage.said == [], "inner steps of the open round are no late update"
-        await stage.work.missed(1, 70)
+        await stage.work.missed(stage.without_me(1), 70)
         stage.work.leave(2, 75)
         assert stage.said[1:] == [(2, 75, False, LEFT)]
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("target_tokens", [0, 1000])
+def test_two_late_updates_that_are_too_large_together_are_dropped_and_training_begins_once(target_tokens: int) -> None:
+    async def main() -> None:
+        stage = Stage("carry", target_tokens=target_tokens)
+        last: Any = SimpleNamespace(seats=[SimpleNamespace(tokens_per_s=10.0, contributes=True)])
+        bound = stage.run.charter.reduce.max_rms
+        pending = stage.begin(0)
+        await asyncio.sleep(1.0)
+        stage.trainer.give(0.8 * bound, 80)
+        offer = await pending
+        offer.ballots.add(BALLOT)
+        assert stage.work.train_beside()
+        stage.work.counted(offer, stage.without_me(1), None, head=1)
+        await stage.work.collect(1, 40)
+        pending = stage.begin(1, last)
+        await asyncio.sleep(1.0)
+        stage.trainer.give(0.8 * bound, 45)
+        await asyncio.sleep(1.0)
+        assert stage.said[2:] == [(2, 125, False, TOO_LARGE)]
+        assert [order.split(" for")[0] for order in stage.trainer.asked] == ["begin 0", "beside", "finish", "begin 1"]
+        stage.trainer.give(2.0, 90)
+        offer = await pending
+        assert (offer.x_N == 2.0).all() and offer.tokens == 90
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("carried_tokens", [0, 70])
+def test_what_an_earlier_process_had_counted_is_gone_though_nothing_new_was_ready(carried_tokens: int) -> None:
+    async def main() -> None:
+        stage = Stage("carry")
+        said: list[events.AnyEvent] = []
+        work = Work(stage.run, ME, stage.trainer, stage.residual_N, said.append, carried_tokens)
+        work.begin(stage.head(0), None)
+        await work.missed(with_me(1, BALLOT, stage.run.grid.chunks), 30)
+        assert not stage.residual_N.any() and work.carried_tokens == 0
+        assert [event.reason for event in said if isinstance(event, events.UpdateLate)] == [NOT_READY]
+
+    run_virtual(main())
+
+
+def test_far_behind_an_island_keeps_its_own_steps_and_not_what_was_late_already() -> None:
+    async def main() -> None:
+        stage = Stage("carry")
+        work = Work(stage.run, ME, stage.trainer, stage.residual_N, stage._see, 70)
+        work.begin(stage.head(0), None)
+        coming = asyncio.create_task(work.offer(stage.head(0)))
+        await asyncio.sleep(1.0)
+        stage.trainer.give(1.0, 40)
+        going_on = asyncio.create_task(work.train_on(await coming))
+        await asyncio.sleep(1.0)
+        stage.trainer.give(2.0, 80)
+        await work.lost(1, await going_on, 80)
+        assert stage.said == [(1, 70, False, LATE_TWICE), (1, 80, True, ISLAND)]
+        assert (stage.residual_N == 2.0).all() and work.carried_tokens == 80
+
+    run_virtual(main())
+
+
+def test_a_dropped_update_leaves_nothing_that_attempts_took_from_it() -> None:
+    async def main() -> None:
+        stage = Stage("drop")
+        pending = stage.begin(0)
+        await asyncio.sleep(1.0)
+        stage.trainer.give(2.0, 80)
+        offer = await pending
+        offer.ballots.add(BALLOT)
+        offer.lost_N[:] = 0.01  # an attempt's rounding
+        stage.work.counted(offer, stage.without_me(1), None, head=1)
+        assert not stage.residual_N.any()
 
     run_virtual(main())
