@@ -151,11 +151,12 @@ class Context:
         return training
 
     def at_work(self) -> set[PeerId]:
-        """Those that announce they work on the open round, or on the last one still: of that they will hear at once."""
+        """Those that announce they work on the open round, or still on the last one, unless they were missed in it."""
         return {
             peer
             for peer, entry in self.announced().items()
-            if entry.round in (self.round - 1, self.round) and entry.phase in _WORKING_PHASES
+            if entry.phase in _WORKING_PHASES
+            and (entry.round == self.round or (entry.round == self.round - 1 and not self.absences[peer]))
         }
 
     def ballot(self, attempt: int) -> wire.Ballot:
