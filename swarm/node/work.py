@@ -334,8 +334,8 @@ class Work:
         self.forget_carried(round_number)
         if self._late is not None:
             self._late = None
-            await self._trainer.abandon()
             self._say(round_number, tokens, LATE_TWICE, kept=False)
+            await self._trainer.abandon()
             return
         if self._training is None:
             await self._trainer.abandon()  # it may be at that already; there was nothing but the late one

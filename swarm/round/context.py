@@ -1,9 +1,10 @@
 """What the parts of a round share on one peer: who it is, where it stands, and what others told it meanwhile."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Set
 from dataclasses import dataclass, field
+from statistics import median
 
 from swarm import events
 from swarm.charter.restart import Restart
@@ -43,6 +44,9 @@ from swarm.vector.recycle import Recycler
 
 SHORT_CALL_S = 3.0
 """Limit for one small question to one peer."""
+_LONG_CEILINGS = 10
+_LONG_ROUNDS = 3
+"""A leader waits so many ceilings of the charter for those at their inner steps, or so many usual rounds if longer."""
 _WORKING_PHASES = ("training", "ready")
 """What peers announce that are about to join a round."""
 SLOWEST_BYTES_PER_S = 500_000.0
@@ -107,6 +111,9 @@ class Context:
     """Rosters in a row without a peer that said it works on their round."""
     early_s: float = 0.0
     """Until when, in the open round, too many were at their inner steps for anything to come of it; 0 if never."""
+    _round_began_s: float = field(default_factory=monotonic_s)
+    _rounds_s: deque[float] = field(default_factory=lambda: deque[float](maxlen=5))
+    """How long the last rounds took here."""
     _still_training: StillTraining = field(default_factory=StillTraining)
     _background: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
 
@@ -138,17 +145,35 @@ class Context:
         electors = self.electorate.peers
         return self.seats.waiting_since_s(self.round, ballot, electors, max(1, len(electors) // 2))
 
-    def at_inner_steps(self, known: Set[PeerId] = frozenset()) -> frozenset[PeerId]:
-        """The electors that say they are still at their inner steps, if without them there can be no quorum yet.
+    def at_inner_steps(self, here: Set[PeerId] = frozenset(), dead: Set[PeerId] = frozenset()) -> frozenset[PeerId]:
+        """The electors that say they are still at their inner steps, if a quorum needs them.
 
-        `known` are those of whom this peer knows more: that they are here, or that they do not answer.
+        `here` are those that have come, `dead` those that do not answer, whatever they announce.
         """
-        voters, now_s = self.electorate.voters, monotonic_s()
-        training = self._still_training.of_round(self.announced(), self.round, now_s) & voters - known
-        if self.electorate.has_quorum(voters - training):
+        voters, now_s = self.electorate.voters - dead, monotonic_s()
+        training = self._still_training.of_round(voters, self.announced(), self.round, now_s) - here
+        quorum = self.electorate.has_quorum
+        if not training or quorum(voters - training) or not quorum(voters):
             return frozenset()
         self.early_s = now_s
         return training
+
+    def unheard(self) -> frozenset[PeerId]:
+        """Electors that announce nothing, or nothing any more; witnesses never do."""
+        return self.electorate.voters - self.electorate.witnesses - self.announced().keys() - {self.me}
+
+    def awaited(self, here: Set[PeerId], dead: Set[PeerId] = frozenset()) -> frozenset[PeerId]:
+        """As `at_inner_steps`, for a leader, on whom everybody waits: not for ever.
+
+        Those that it has waited for in vain hang, whatever they announce, until they have given an update again.
+        """
+        training = self.at_inner_steps(here, dead)
+        usual_s = median(self._rounds_s) if self._rounds_s else 0.0
+        longest_s = max(_LONG_CEILINGS * self.run.charter.deadlines.ceiling_s, _LONG_ROUNDS * usual_s)
+        if monotonic_s() - self._round_began_s <= longest_s:
+            return training
+        self._still_training.doubted |= training
+        return frozenset()
 
     def at_work(self) -> set[PeerId]:
         """Those that announce they work on the open round, or still on the last one, unless they were missed in it."""
@@ -243,6 +268,9 @@ class Context:
 
     def begin_round(self) -> None:
         """The head has moved: what belonged to earlier rounds is forgotten."""
+        now_s = monotonic_s()
+        self._rounds_s.append(now_s - self._round_began_s)
+        self._round_began_s = now_s
         self.attempt = 0
         self.early_s = 0.0
         self.news.record = None
@@ -336,6 +364,7 @@ class Context:
     def saw_roster(self, roster: Roster) -> None:
         """Remembers who announced that it works on this round and is not in its roster."""
         announced = self.announced()
+        self._still_training.doubted -= {seat.peer for seat in roster.seats if seat.contributes}
         for peer in self.at_work() - roster.index.keys():
             self.absences[peer] += 1
         for peer in [peer for peer in self.absences if peer in roster.index or peer not in announced]:

@@ -102,7 +102,8 @@ class _Follower:
             case wire.Waiting(joined):
                 if joined > self._joined:
                     self._joined, self._last_join_s = joined, monotonic_s()
-                if self._ctx.is_forming and self._ctx.at_inner_steps():
+                gone = self._ctx.unheard() - {self._ballot.leader}
+                if self._ctx.is_forming and self._ctx.at_inner_steps(dead=gone):
                     self._until_s = monotonic_s() + self._patience_s
                     if joined <= len(self._ctx.electorate.peers) // 2:  # whatever those who are here still announce
                         self._early_s = monotonic_s()

@@ -127,7 +127,7 @@ class _Leader:
             joined = {ctx.me, *(guest.peer for guest in guests)}
             promised = (joined | self._promises.keys()) & electorate.voters
             expected = self._expected()
-            training = ctx.at_inner_steps(joined | self._dead())
+            training = ctx.awaited(joined, self._dead() - joined)
             if training:
                 self._say_who_trains(training)
             for guest in guests:
@@ -151,7 +151,7 @@ class _Leader:
                     if not wait.has_quorum and past_limit and not has_said_so and not electorate.may_thin:
                         has_said_so = True
                         self._say_no_quorum(promised)
-                    if self._tried_s >= give_up_s:
+                    if not wait.has_quorum and self._tried_s >= give_up_s:
                         voices = electorate.voices
                         came = f"{float(voices.count(promised)):.3g} of {voices.all} voices"
                         return Aborted(f"electors with {came} came: no quorum")

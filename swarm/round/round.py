@@ -116,7 +116,7 @@ async def _until_needed(ctx: Context, pending: "asyncio.Future[Offer]", attempt:
         left_s = 3600.0
         if ballot.leader == ctx.me and since_s is not None:
             guests = {guest.peer for guest in ctx.seats.at(ctx.round, ballot)}
-            if ctx.at_inner_steps(guests):
+            if ctx.awaited(guests, ctx.unheard() - guests):
                 left_s = _EARLY_LOOK_S
             else:
                 left_s = max(since_s, ctx.early_s) + ctx.limit_s(Phase.JOIN, called) - monotonic_s()

@@ -2,12 +2,16 @@
 
 import asyncio
 from functools import partial
+from math import inf
+from typing import Literal
 
+import msgspec
 import numpy as np
 import pytest
 
 from benchmarks.lying_transport import bend
 from swarm import events
+from swarm.charter.manifest import Admission, Charter, Quorum
 from swarm.identity.peer_id import PeerId
 from swarm.net import wire
 from swarm.net.audited import AuditedStream
@@ -135,6 +139,69 @@ def test_one_slow_peer_shortens_nobodys_rounds() -> None:
         assert all({ids[0], ids[2]} <= peers for peers in given)
         assert sum(ids[1] in peers for peers in given) >= 5
         assert not sim.peers[0].of(events.UpdateLate) and not sim.peers[2].of(events.UpdateLate)
+        await sim.finish()
+        sim.check()
+
+    run_virtual(main())
+
+
+async def unequal(times_s: list[float], charter: Charter, rounds: int, within_s: float, seed: int = 3) -> Simulation:
+    """Peers whose updates take so long, infinite for a trainer that hangs from its second on; most rounds in time."""
+    sim = Simulation(charter, seed=seed)
+    sim.prompt_trainers = True
+
+    def steps(number: int) -> float:
+        made[number] += 1
+        return 10.0 if times_s[number] == inf and made[number] == 1 else min(times_s[number], 1e6)
+
+    made = dict.fromkeys(range(len(times_s)), 0)
+    for number in range(len(times_s)):
+        await sim.start(number, training_s=partial(steps, number))
+    await sim.until_round(rounds, 0, within_s=within_s)
+    return sim
+
+
+def test_a_leader_with_a_quorum_at_its_table_closes_at_its_deadline_and_aborts_nothing() -> None:
+    async def main() -> None:
+        sim = await unequal([10.0, 60.0, 100.0], make_charter(3, ceiling_s=30.0), 1, 95.0)
+        assert [event.attempt for event in sim.peers[0].of(events.RoundCommitted)] == [1]
+        await sim.finish()
+        sim.check()
+
+    run_virtual(main())
+
+
+def test_a_death_among_slow_peers_makes_no_attempt_fail_and_nobody_late() -> None:
+    async def main() -> None:
+        sim = await unequal([10.0, 10.0, 100.0, 100.0, 100.0], make_charter(5, ceiling_s=30.0), 2, 230.0)
+        sim.kill(4)
+        await sim.until_round(3, 0, 1, 2, 3, within_s=110.0)
+        last = sim.peers[0].of(events.RoundCommitted)[-1]
+        assert last.attempt == 1 and len(last.contributors) == 4
+        for number in range(4):
+            assert not sim.peers[number].of(events.QuorumMissing)
+        await sim.finish()
+        sim.check()
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("peers", [2, 4])
+@pytest.mark.parametrize("kind", ["majority", "available"])
+def test_trainers_that_hang_hold_up_one_round_and_not_for_ever(
+    peers: int, kind: Literal["majority", "available"]
+) -> None:
+    """Half of the voices; their nodes live, answer, and announce inner steps."""
+
+    async def main() -> None:
+        made = make_charter(peers, ceiling_s=10.0)
+        admission = Admission(kind="open" if kind == "available" else "member")
+        made = msgspec.structs.replace(made, quorum=Quorum(kind=kind), admission=admission)
+        sim = await unequal([10.0 if number % 2 else inf for number in range(peers)], made, 1, 60.0)
+        began_s = asyncio.get_running_loop().time()
+        await sim.until_round(2, 1, within_s=180.0)
+        assert asyncio.get_running_loop().time() - began_s > 100.0, "they might have been slow"
+        await sim.until_round(5, 1, within_s=150.0)
         await sim.finish()
         sim.check()
 
